@@ -1,0 +1,1 @@
+"""Train, evaluate and use reasoning vision-language models for industrial anomaly detection."""

@@ -1,0 +1,281 @@
+"""The words of adfm, as types. Read this file first.
+
+A run is one path through these words:
+
+    Sample --Template.ask--> Prompt --Rollout--> Completion --Template.read--> Verdict --Reward--> Rewards
+
+and the unit that travels is the `Group`: one prompt and its completions. Nothing here imports torch: tensors live in
+`adfm.models` and `adfm.grpo`; token ids and log-probabilities cross the border as numpy arrays.
+
+Frames: a `Box` is `(x0, y0, x1, y1)`, half-open, float, in pixels of the original image. The only exception is a name that
+ends in `_written`: those are in the coordinates the model writes, and a `Frame` is the only thing that converts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Box = tuple[float, float, float, float]
+"""`(x0, y0, x1, y1)`, half-open."""
+
+Message = dict[str, Any]
+"""A chat message in the Hugging Face format; an image is `{"type": "image"}` and takes the next of `Prompt.images`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A multiple-choice question that a data set asks about one sample (MMAD's seven kinds, for example)."""
+
+    text: str
+    options: Mapping[str, str]
+    """Letter to what it says."""
+    answer: str
+    """The right letter."""
+    kind: str = "detection"
+    """MMAD's question type; `detection` questions decide normal against anomalous."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One image with everything that is known about it."""
+
+    id: str
+    """Unique and stable within its data set; it names the sample in every table and error."""
+    image: Path
+    width: int
+    height: int
+    """Size of the original image in pixels."""
+    category: str
+    anomalous: bool
+    defect_type: str | None = None
+    """In plain words ("scratch"); None for a normal sample."""
+    boxes: tuple[Box, ...] = ()
+    mask: Path | None = None
+    """A grey image of the size of `image`; defect where it is above 127."""
+    references: tuple[Path, ...] = ()
+    """Normal images of the same category."""
+    knowledge: str = ""
+    """What normal looks like and which defects occur in this category."""
+    question: Question | None = None
+    attributes: Mapping[str, str | float] = field(default_factory=dict)
+    """What only this data set knows: severity, contrast bin, texture."""
+
+
+class Frame(Protocol):
+    """The coordinate system of one image as one model family writes it."""
+
+    @property
+    def width(self) -> float:
+        """Right end of the x axis in written coordinates."""
+        ...
+
+    @property
+    def height(self) -> float:
+        """Lower end of the y axis in written coordinates."""
+        ...
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height of the image as the model sees it, in pixels."""
+        ...
+
+    def describe(self) -> str:
+        """Say the coordinate system in the words a prompt uses."""
+        ...
+
+    def written(self, boxes: Sequence[Box]) -> tuple[Box, ...]:
+        """Take boxes from original pixels to written coordinates, rounded as the model writes them."""
+        ...
+
+    def original(self, boxes_written: Sequence[Box]) -> tuple[Box, ...]:
+        """Take boxes from written coordinates to original pixels, unrounded and unclipped."""
+        ...
+
+
+class Frames(Protocol):
+    """What makes the frame of an image from its original size; one per model family and pixel limits."""
+
+    def __call__(self, width: int, height: int) -> Frame:
+        """Return the frame of an image of `width` x `height` original pixels."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the model is asked about one sample."""
+
+    id: str
+    """Unique among the prompts of a run; equals the sample's id unless a sample is asked more than once."""
+    sample: Sample
+    messages: tuple[Message, ...]
+    images: tuple[Path, ...]
+    """In the order in which the messages show them; the sample's own image is the last."""
+    frame: Frame
+    """Of the sample's own image."""
+    choices: Mapping[str, bool | None]
+    """Each letter of the prompt: True if it means anomalous, False if normal, None if it decides neither."""
+    key: str
+    """The right letter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """The text that the model wrote, as tokens and as text."""
+
+    token_ids: Int[np.ndarray, " token"]
+    """Ends with the end-of-turn token if, and only if, the model stopped by itself."""
+    sampler_logprob: Float[np.ndarray, " token"]
+    """Of each token under the distribution it was drawn from (all zeros for a greedy completion)."""
+    text: str
+    """Special tokens of the chat format removed, everything else kept."""
+    truncated: bool
+    """The token limit ended it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A completion as its template reads it. Reading never fails: what could not be read is None and has a reason code."""
+
+    text: str
+    """The completion, untouched."""
+    stages: Mapping[str, str | None]
+    """Stage name (`think`, `rethink`, `answer`) to its text; None where the stage is missing."""
+    reasoning_letter: str | None
+    """The letter that the reasoning concludes with."""
+    answer_letter: str | None
+    anomalous: bool | None
+    """What the answer's letter means for this prompt."""
+    boxes_written: tuple[Box, ...]
+    boxes: tuple[Box, ...]
+    """In original pixels."""
+    reasons: tuple[str, ...] = ()
+    """Codes of what could not be read: `no_answer`, `bad_box`, ... Empty when everything was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewards:
+    """What a group earned: every named term before its weight, and the weighted total."""
+
+    terms: Mapping[str, Float[np.ndarray, " completion"]]
+    total: Float[np.ndarray, " completion"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One prompt and its completions, as read and rewarded: the unit of work."""
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    verdicts: tuple[Verdict, ...]
+    rewards: Rewards
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether its rewards differ, so that it can teach anything."""
+        return bool(np.ptp(self.rewards.total) > 0)
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Samples in three parts that share no image and no near-duplicate."""
+
+    name: str
+
+    def split(self, name: str) -> Sequence[Sample]:
+        """Return the samples of `train`, `val` or `test`, always in the same order."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes whenever any sample, image, mask or part changes."""
+        ...
+
+
+class Template(Protocol):
+    """How to ask and how to read. It owns every word of the prompt and all parsing; it judges nothing."""
+
+    name: str
+    provides: frozenset[str]
+    """Which fields of a verdict can vary under this template, of `answer`, `reasoning_letter`, `boxes`, and each stage."""
+
+    def ask(self, sample: Sample, frames: Frames) -> Prompt:
+        """Make the prompt for a sample; the same sample gives the same prompt."""
+        ...
+
+    def read(self, text: str, prompt: Prompt) -> Verdict:
+        """Read a completion. Never raises, whatever the text is."""
+        ...
+
+    def reference(self, prompt: Prompt, rng: Random) -> str:
+        """Write a completion that is right by the sample's labels, in wording that varies with `rng`."""
+        ...
+
+    def answers(self, prompt: Prompt) -> Mapping[str, str]:
+        """Give, for each letter, the whole answer stage as text (opening tag to closing tag)."""
+        ...
+
+    def opening(self) -> str:
+        """Text that goes between the prompt and the answer stage when the answer is forced without reasoning."""
+        ...
+
+
+class Term(Protocol):
+    """One named reward. `needs` names the fields of a verdict it judges; they must be in the template's `provides`."""
+
+    needs: frozenset[str]
+
+    def __call__(self, verdict: Verdict, prompt: Prompt) -> float:
+        """Judge one verdict. Pure: the same verdict and prompt give the same number."""
+        ...
+
+
+class Reward(Protocol):
+    """Named terms and their weights."""
+
+    def __call__(self, verdicts: Sequence[Verdict], prompt: Prompt) -> Rewards:
+        """Judge the verdicts of one group."""
+        ...
+
+
+class Rollout(Protocol):
+    """How completions are made."""
+
+    group_size: int
+
+    def sample(self, prompts: Sequence[Prompt]) -> list[tuple[Completion, ...]]:
+        """Draw `group_size` completions for each prompt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What one step of the loop leaves behind for loggers and callbacks."""
+
+    step: int
+    """Counted from 1: the number of optimizer steps made so far."""
+    groups: Sequence[Group]
+    """Of this rank."""
+    metrics: Mapping[str, float]
+    """Over all ranks; names as in `metrics.jsonl`."""
+
+
+class Callback(Protocol):
+    """What listens to a run: loggers, validation, checkpoints, the sample gallery."""
+
+    def before_run(self, run: Any) -> None:
+        """Prepare, once, when everything is built and restored; `run` is the `adfm.run.Run`."""
+        ...
+
+    def after_step(self, record: StepRecord) -> None:
+        """Take one step's record."""
+        ...
+
+    def after_run(self) -> None:
+        """Finish, once."""
+        ...
