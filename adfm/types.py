@@ -248,8 +248,8 @@ class Rollout(Protocol):
 
     group_size: int
 
-    def sample(self, prompts: Sequence[Prompt]) -> list[tuple[Completion, ...]]:
-        """Draw `group_size` completions for each prompt."""
+    def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[tuple[Completion, ...]]:
+        """Draw `group_size` completions for each prompt; the same seed, prompts and weights give the same completions."""
         ...
 
 

@@ -1,0 +1,102 @@
+"""What is checked once, before the first update: the failures of GRPO that no error ever tells about.
+
+Each check is a function that raises `GuardError` with what is wrong and what to do. They cost a few seconds on the tiny model and one
+rollout batch on a large one; `guards=false` leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import torch
+
+from adfm.errors import AdfmError
+from adfm.grpo.logprob import forced, score
+from adfm.grpo.packing import PackItem, pack_row
+from adfm.models.vlm import VLM
+from adfm.types import Frames, Group, Prompt, Reward, Sample, Template
+
+LOGPROB_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""Largest mean gap, in nats a token, between the sampler's log-probabilities and the trained forward's."""
+BLIND_BELOW = 1e-3
+"""A swap of images must move the log-odds of the verdict by more than this, in nats, on average."""
+REFERENCE_SHARE = 0.9
+"""Of the best total that the reward can pay; what reference completions must earn on average."""
+
+
+class GuardError(AdfmError):
+    """Training would run, and teach nothing or the wrong thing."""
+
+
+def check_groups_differ(groups: Sequence[Group]) -> None:
+    """Refuse a sampler that writes the same completion for a whole group, for every group."""
+    if all(len({completion.text for completion in group.completions}) == 1 for group in groups):
+        raise GuardError(
+            f"all {len(groups[0].completions)} completions of each of {len(groups)} groups are the same text, so no advantage can differ "
+            f"from 0. First completion: {groups[0].completions[0].text!r}. Raise rollout.temperature"
+        )
+
+
+def check_references_pay(samples: Sequence[Sample], template: Template, frames: Frames, reward: Reward, seed: int) -> None:
+    """Refuse a reward that does not pay for completions that are right by the labels."""
+    earned, best = [], []
+    for sample in samples:
+        prompt = template.ask(sample, frames)
+        text = template.reference(prompt, Random(f"{seed}/{sample.id}"))
+        earned.append(float(reward([template.read(text, prompt)], prompt).total[0]))
+        best.append(reward.best(prompt))
+    if np.mean(earned) < REFERENCE_SHARE * np.mean(best):
+        raise GuardError(
+            f"completions written from the labels earn {np.mean(earned):.3f} of {np.mean(best):.3f} on average over {len(samples)} samples: "
+            f"the reward does not read what reasoning={template.name} writes. Last text: {text!r}"
+        )
+
+
+@torch.no_grad()
+def check_images_matter(vlm: VLM, samples: Sequence[Sample], template: Template, frames: Frames) -> float:
+    """Refuse a model whose verdict does not depend on the image; return the mean change of the verdict's log-odds under a swap.
+
+    Each sample's prompt is scored with its own image and with the next sample's image of the same size.
+    """
+    changes = []
+    for sample, other in zip(samples, [*samples[1:], *samples[:1]], strict=True):
+        if (sample.width, sample.height) != (other.width, other.height):
+            continue
+        prompt = template.ask(sample, frames)
+        swapped = replace(prompt, id=f"{prompt.id}/swapped", images=(*prompt.images[:-1], other.image))
+        changes.append(abs(_verdict_log_odds(vlm, prompt, template) - _verdict_log_odds(vlm, swapped, template)))
+    if changes and np.mean(changes) < BLIND_BELOW:
+        raise GuardError(
+            f"exchanging the images of {len(changes)} pairs of samples moves the verdict's log-odds by {np.mean(changes):.1e} nats: the model "
+            "does not see its images. Check model.path, or start from a checkpoint of adfm.coldstart"
+        )
+    return float(np.mean(changes)) if changes else float("nan")
+
+
+def _verdict_log_odds(vlm: VLM, prompt: Prompt, template: Template) -> float:
+    answers = template.answers(prompt)
+    scores = forced(vlm, vlm.encode(prompt), [vlm.tokenize(template.opening() + text) for text in answers.values()])
+    right = dict(zip(answers, scores, strict=True))
+    others = [value for letter, value in right.items() if letter != prompt.key]
+    return right[prompt.key] - float(np.logaddexp.reduce(others))
+
+
+@torch.no_grad()
+def check_logprobs_agree(vlm: VLM, groups: Sequence[Group], temperature: float) -> float:
+    """Refuse a sampler and a training forward that disagree about the same tokens; return the mean gap in nats a token."""
+    gaps = []
+    for group in groups:
+        completions = tuple(torch.from_numpy(completion.token_ids) for completion in group.completions)
+        packed = pack_row([PackItem(encoded=vlm.encode(group.prompt), completions=completions)], vlm.device)
+        sampled = np.concatenate([completion.sampler_logprob for completion in group.completions])
+        gaps.append(np.abs(score(vlm, packed, temperature).logprob.cpu().numpy() - sampled).mean())
+    gap, allowed = float(np.mean(gaps)), LOGPROB_GAP[vlm.dtype]
+    if gap > allowed:
+        raise GuardError(
+            f"the sampler's log-probabilities and the training forward's differ by {gap:.2e} nats a token (allowed: {allowed:.0e} in "
+            f"{vlm.dtype}): the policy that samples is not the policy that is trained"
+        )
+    return gap

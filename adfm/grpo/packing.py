@@ -1,0 +1,230 @@
+"""Packed groups: `[prompt | c1 | ... | cG]`, several groups in one row, nothing repeated.
+
+A completion may look at its prompt and at itself, never at its neighbours, and its positions restart where the prompt ends. So a row
+holds P + C1 + ... + CG tokens where padded rows hold G (P + C). The attention is two calls without a mask over the row: the prompts
+among themselves, and the completions, batched over the group, over `[keys of the prompt | own keys]` (the idea of Prefix Grouper,
+arXiv 2506.05433, with image tokens and M-RoPE positions).
+
+The language model reaches this attention through transformers' registry under the name `ATTENTION`; the layout of a row travels with
+the forward call as the keyword `layout`, and is the object that attends: `GroupLayout` here, `DecodeLayout` in `rollout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from adfm.models.vlm import VLM, EncodedPrompt
+
+ATTENTION = "adfm_layout"
+
+
+class Layout(Protocol):
+    """What knows which token of a forward call may look at which."""
+
+    def attend(
+        self,
+        query: Float[Tensor, "row head token dim"],
+        key: Float[Tensor, "row kv_head key_token dim"],
+        value: Float[Tensor, "row kv_head key_token dim"],
+        scaling: float,
+    ) -> Float[Tensor, "row token head dim"]:
+        """Return the attention's output, tokens before heads."""
+        ...
+
+
+def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, **kwargs: Any) -> tuple[Tensor, None]:
+    layout = kwargs.get("layout")
+    if layout is None:
+        raise RuntimeError("this model attends by layout: call it through adfm.grpo.logprob.score or adfm.grpo.rollout.generate")
+    return layout.attend(query, key, value, kwargs["scaling"]), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
+
+
+def attend_by_layout(vlm: VLM) -> None:
+    """Switch the language model's attention to layouts. The tower keeps its own; saved checkpoints do not change."""
+    vlm.base.model.language_model.config._attn_implementation = ATTENTION
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLayout:
+    """The attention of packed groups.
+
+    The index tensors are rectangles over groups; where a prompt or completion is shorter than the longest, they repeat a valid index
+    and the matching `*_valid` is False.
+    """
+
+    prompt_index: Int[Tensor, "group prompt"]
+    prompt_valid: Bool[Tensor, "group prompt"]
+    completion_index: Int[Tensor, "completion span"]
+    completion_valid: Bool[Tensor, "completion span"]
+    group_of_completion: Int[Tensor, " completion"]
+    completion_mask: Bool[Tensor, "completion 1 span key"] | Bool[Tensor, "span key"]
+    """Over `[prompt | own]` keys: the prompt's tokens, and its own up to itself."""
+    restore: Int[Tensor, " token"]
+    """Where each token of the row stands among the valid prompt tokens followed by the valid completion tokens."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Attend in two calls; see `Layout.attend`. Source of the form: the module's docstring."""
+        repeats = query.shape[1] // key.shape[1]
+        if repeats > 1:
+            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+        query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # token head dim
+        prompt_query, prompt_key, prompt_value = (_rectangle(t, self.prompt_index) for t in (query, key, value))
+        prompt_out = scaled_dot_product_attention(prompt_query, prompt_key, prompt_value, is_causal=True, scale=scaling)
+        parts = [prompt_out.transpose(1, 2)[self.prompt_valid]]
+        if self.completion_index.numel():
+            own_query, own_key, own_value = (_rectangle(t, self.completion_index) for t in (query, key, value))
+            out = scaled_dot_product_attention(
+                own_query,
+                torch.cat([prompt_key[self.group_of_completion], own_key], dim=2),
+                torch.cat([prompt_value[self.group_of_completion], own_value], dim=2),
+                attn_mask=self.completion_mask,
+                scale=scaling,
+            )
+            parts.append(out.transpose(1, 2)[self.completion_valid])
+        return torch.cat(parts)[self.restore][None]
+
+
+def _rectangle(tokens: Float[Tensor, "token head dim"], index: Int[Tensor, "row span"]) -> Float[Tensor, "row head span dim"]:
+    return tokens[index].transpose(1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackItem:
+    """One prompt and the completions to score under it; `tag` is the caller's name for it."""
+
+    encoded: EncodedPrompt
+    completions: tuple[Int[Tensor, " written"], ...]
+    tag: int = 0
+
+    @property
+    def size(self) -> int:
+        """Tokens it takes in a row."""
+        return len(self.encoded.token_ids) + sum(map(len, self.completions))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedGroups:
+    """One packed row, and which of its positions predict which completion tokens.
+
+    Targets are the completion tokens in order: item by item, completion by completion, token by token.
+    """
+
+    items: tuple[PackItem, ...]
+    token_ids: Int[Tensor, "1 token"]
+    positions: Int[Tensor, "3 1 token"]
+    layout: GroupLayout
+    predictors: Int[Tensor, " target"]
+    """Row position whose hidden state predicts the target: the token before it, or the prompt's last."""
+    targets: Int[Tensor, " target"]
+    completion_of_target: Int[Tensor, " target"]
+    """Counts the completions of all items from 0."""
+    lengths: Int[Tensor, " completion"]
+
+    def per_completion(self, values: Float[Tensor, " target"]) -> Float[Tensor, " completion"]:
+        """Sum a number of each target over its completion."""
+        return values.new_zeros(len(self.lengths)).index_add(0, self.completion_of_target, values)
+
+
+def pack(items: Sequence[PackItem], token_budget: int, device: torch.device | str = "cpu") -> list[PackedGroups]:
+    """Pack items into as few rows as a first-fit over their sizes finds, none above `token_budget` tokens.
+
+    Items keep their order inside a row. Raises ValueError for an item that alone is above the budget.
+    """
+    rows: list[list[PackItem]] = []
+    free: list[int] = []
+    for item in sorted(items, key=lambda item: -item.size):
+        if item.size > token_budget:
+            raise ValueError(
+                f"a group of {item.size} tokens is above the token budget of {token_budget}: set model.token_budget={item.size} or more"
+            )
+        row = next((index for index, room in enumerate(free) if room >= item.size), None)
+        if row is None:
+            rows.append([])
+            free.append(token_budget)
+            row = len(rows) - 1
+        rows[row].append(item)
+        free[row] -= item.size
+    order = {id(item): index for index, item in enumerate(items)}
+    return [pack_row(sorted(row, key=lambda item: order[id(item)]), device) for row in rows]
+
+
+def pack_row(items: Sequence[PackItem], device: torch.device | str = "cpu") -> PackedGroups:
+    """Pack all items into one row."""
+    token_ids: list[Tensor] = []
+    positions: list[Tensor] = []
+    prompt_spans: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
+    group_of_completion: list[int] = []
+    predictors: list[Tensor] = []
+    cursor = 0
+    for group, item in enumerate(items):
+        size = len(item.encoded.token_ids)
+        token_ids.append(item.encoded.token_ids)
+        positions.append(item.encoded.positions)
+        prompt_spans.append((cursor, size))
+        prompt_end = cursor = cursor + size
+        for completion in item.completions:
+            token_ids.append(completion)
+            positions.append((item.encoded.next_position + torch.arange(len(completion))).expand(3, -1))
+            spans.append((cursor, len(completion)))
+            group_of_completion.append(group)
+            before = torch.arange(cursor - 1, cursor + len(completion) - 1)
+            before[:1] = prompt_end - 1
+            predictors.append(before)
+            cursor += len(completion)
+    lengths = torch.tensor([length for _, length in spans], dtype=torch.long)
+    completions = [completion for item in items for completion in item.completions]
+    return PackedGroups(
+        items=tuple(items),
+        token_ids=torch.cat(token_ids)[None].to(device),
+        positions=torch.cat(positions, dim=1)[:, None].to(device),
+        layout=_layout(prompt_spans, spans, group_of_completion, device),
+        predictors=_concatenate(predictors).to(device),
+        targets=_concatenate(completions).to(device),
+        completion_of_target=torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(device),
+        lengths=lengths.to(device),
+    )
+
+
+def _concatenate(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat([torch.empty(0, dtype=torch.long), *parts])
+
+
+def _layout(
+    prompts: list[tuple[int, int]], completions: list[tuple[int, int]], group_of_completion: list[int], device: torch.device | str
+) -> GroupLayout:
+    prompt_index, prompt_valid = _spans(prompts)
+    completion_index, completion_valid = _spans(completions)
+    groups = torch.tensor(group_of_completion, dtype=torch.long)
+    span = completion_index.shape[1]
+    own = torch.ones(span, span, dtype=torch.bool).tril()
+    if prompt_valid.all():
+        mask = torch.cat([torch.ones(span, prompt_index.shape[1], dtype=torch.bool), own], dim=1)
+    else:
+        over_prompt = prompt_valid[groups][:, None, None, :].expand(-1, 1, span, -1)
+        mask = torch.cat([over_prompt, own.expand(len(groups), 1, span, span)], dim=3)
+    order = torch.cat([prompt_index[prompt_valid], completion_index[completion_valid]])
+    restore = torch.empty_like(order)
+    restore[order] = torch.arange(len(order))
+    tensors = (prompt_index, prompt_valid, completion_index, completion_valid, groups, mask, restore)
+    return GroupLayout(*(tensor.to(device) for tensor in tensors))
+
+
+def _spans(spans: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Rectangles of indices and validity from (start, length) spans; the padding repeats each span's start, clipped into the row."""
+    starts = torch.tensor([start for start, _ in spans], dtype=torch.long)
+    lengths = torch.tensor([length for _, length in spans], dtype=torch.long)
+    offsets = torch.arange(int(lengths.max()) if len(spans) else 0)
+    valid = offsets < lengths[:, None]
+    return torch.where(valid, starts[:, None] + offsets, 0), valid
