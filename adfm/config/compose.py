@@ -1,0 +1,152 @@
+"""From a command line to a checked config, and from a config node to an object.
+
+`build` is the only place that instantiates, `compose` the only one that composes outside a command, `check` lists everything
+that is wrong at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+import adfm
+from adfm.config import schema
+from adfm.config.rules import reading_problems, rule_problems
+from adfm.config.signatures import did_you_mean, signature_problems
+from adfm.errors import ConfigError
+from adfm.types import Template
+
+PACKAGE = Path(adfm.__file__).parent
+
+OmegaConf.register_new_resolver("offload_device", lambda offload: "cpu" if offload else "none", replace=True)
+
+
+def conf_folder() -> Path:
+    """Return the folder of the shipped config groups: inside an installed package, beside it in a checkout."""
+    installed, checkout = PACKAGE / "conf", PACKAGE.parent / "conf"
+    return installed if installed.is_dir() else checkout
+
+
+def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose one of the primary configs as its command would; raises ConfigError where the command would stop."""
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        try:
+            return hydra.compose(config_name, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error)) from error
+
+
+def explain(error: Exception) -> str:
+    """Say what Hydra or OmegaConf found wrong, in one message, and what was probably meant."""
+    cause = error.__cause__ or error
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key and cause.parent_node is not None:
+        return _unknown_key(str(cause.full_key), cause.parent_node)
+    lines = [line for text in dict.fromkeys((str(error), str(cause))) for line in text.splitlines()]
+    return "\n".join(line for line in lines if line.strip() and not line.strip().startswith("object_type="))
+
+
+def _unknown_key(path: str, siblings: Mapping[str, Any]) -> str:
+    known = [str(key) for key in siblings]
+    return f"{path}: there is no such key{did_you_mean(path.rpartition('.')[2], known)} (keys here: {', '.join(known)})"
+
+
+def options(group: str) -> list[str]:
+    """List the shipped options of a config group."""
+    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+
+
+def build(node: Any, **runtime: Any) -> Any:
+    """Make the object that a config node with a `_target_` describes; `runtime` adds arguments that a config cannot hold.
+
+    Lists and dicts arrive as plain ones. With `_partial_: true` the object is a partial that still takes arguments.
+    """
+    return hydra.utils.instantiate(node, _convert_="all", **runtime)
+
+
+def check(config: DictConfig) -> None:
+    """Raise a ConfigError that lists everything that is wrong with a composed config."""
+    found = problems(config)
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def problems(config: DictConfig) -> list[str]:
+    """List everything that is wrong with a composed config: keys, ranges, signatures, then what contradicts itself."""
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        return [explain(error)]
+    found = [*_typed_problems(config, plain), *signature_problems(plain)]
+    if found:
+        return found
+    if OmegaConf.get_type(config) is schema.TrainConfig:
+        found = [*rule_problems(plain), *_term_problems(plain)]
+    return found or _construction_problems(plain)
+
+
+def _typed_nodes(node: DictConfig, plain: Any, path: str) -> Iterator[tuple[str, type, dict[str, Any]]]:
+    kind = OmegaConf.get_type(node)
+    if isinstance(kind, type) and is_dataclass(kind):
+        yield path, kind, plain
+    for key, value in plain.items():
+        child = node._get_node(key)
+        if isinstance(value, dict) and isinstance(child, DictConfig):
+            yield from _typed_nodes(child, value, f"{path}{key}.")
+
+
+def _typed_problems(config: DictConfig, plain: dict[str, Any]) -> list[str]:
+    found = []
+    for path, kind, values in _typed_nodes(config, plain, ""):
+        known = {field.name: None for field in fields(kind)}
+        unknown = [key for key in values if key not in known]
+        found += [_unknown_key(f"{path}{key}", known) for key in unknown]
+        try:
+            kind(**{key: value for key, value in values.items() if key in known})
+        except schema.RangeError as error:
+            found += [f"{path}{finding}" for finding in error.findings]
+    return found
+
+
+def _term_problems(plain: dict[str, Any]) -> list[str]:
+    """Check the entries of `reward.terms`, whose weights belong to no signature."""
+    found = []
+    for name, entry in plain["reward"].get("terms", {}).items():
+        path = f"reward.terms.{name}"
+        found += [
+            _unknown_key(f"{path}.{key}", {"weight": None, "term": None})
+            for key in entry
+            if key not in ("weight", "term")
+        ]
+        weight = entry.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            found.append(f"{path}.weight: {weight!r} is not a number")
+    return found
+
+
+def _construction_problems(plain: dict[str, Any]) -> list[str]:
+    """Build what is cheap to build, so that ranges which only a constructor knows count too."""
+    built, found = {}, []
+    for name in ("reasoning", "reward", "objective"):
+        if plain.get(name) is None:
+            continue
+        try:
+            built[name] = build(plain[name])
+        except (HydraException, ValueError) as error:
+            found.append(f"{name}: {error.__cause__ or error}")
+    if not found and "reasoning" in built and "terms" in (plain.get("reward") or {}):
+        terms = {name: build(entry["term"]) for name, entry in plain["reward"]["terms"].items()}
+        template = built["reasoning"]
+        found = reading_problems(template.name, template, terms, shipped_templates)
+    return found
+
+
+def shipped_templates() -> dict[str, Template]:
+    """Build every shipped reasoning template, by its option."""
+    return {option: build(compose("train", [f"reasoning={option}"]).reasoning) for option in options("reasoning")}
