@@ -1,0 +1,80 @@
+"""The cache folder, and hashes of data kept in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from adfm.types import Question, Sample
+
+
+def cache_folder() -> Path:
+    """Return `$ADFM_CACHE`, else `adfm` in the user's cache folder."""
+    chosen = os.environ.get("ADFM_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adfm"
+
+
+def fingerprint_of(parts: Mapping[str, Sequence[Sample]]) -> str:
+    """Return 16 hex digits over all labels and the bytes of all images, masks and references; where they lie is left out."""
+    digests = _Digests(cache_folder() / "digests.json")
+    total = hashlib.sha256()
+    for part, samples in parts.items():
+        for sample in samples:
+            line = {field.name: _plain(getattr(sample, field.name), digests) for field in fields(Sample)}
+            total.update(json.dumps([part, line], sort_keys=True).encode())
+    digests.save()
+    return total.hexdigest()[:16]
+
+
+def _plain(value: Any, digests: _Digests) -> Any:
+    if isinstance(value, Path):
+        return digests.of(value)
+    if isinstance(value, tuple):
+        return [_plain(item, digests) for item in value]
+    if isinstance(value, Question):
+        return [_plain(getattr(value, field.name), digests) for field in fields(Question)]
+    return {key: _plain(item, digests) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+class _Digests:
+    """SHA-256 of files, computed again only where size or time of change differ from the last time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, list[Any]] = _read_json(path)
+        self.changed = False
+
+    def of(self, path: Path) -> str:
+        status = path.stat()
+        key, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
+        entry = self.known.get(key)
+        if entry is None or entry[:2] != stamp:
+            entry = self.known[key] = [*stamp, hashlib.sha256(path.read_bytes()).hexdigest()]
+            self.changed = True
+        return entry[2]
+
+    def save(self) -> None:
+        if self.changed:
+            write_atomically(self.path, json.dumps(self.known))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}  # a lost cache costs time only
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,220 @@
+"""The project's own layout: one JSON line per sample, in `train.jsonl`, `val.jsonl` and `test.jsonl`.
+
+A line needs `image`, `category` and `anomalous`. It may have `id` (else the image's path), `defect_type`, `mask`, `boxes`
+(else they come from the mask), `references`, `knowledge` (else that of the category in `knowledge.json`), `question` (`text`,
+`options`, `answer`, `kind`), `attributes`, and `width` and `height` (else read from the image). Paths are relative to the
+manifest's folder and stay inside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adfm.data.cache import fingerprint_of
+from adfm.data.images import image_size, read_mask
+from adfm.data.masks import boxes_from_mask
+from adfm.errors import DataError
+from adfm.types import Question, Sample
+
+PARTS = ("train", "val", "test")
+_KEYS = {field.name for field in fields(Sample)}
+_NEEDED = ("image", "category", "anomalous")
+
+
+def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples as JSON lines, their paths relative to the manifest's folder."""
+    with path.open("w", encoding="utf-8") as file:
+        for sample in samples:
+            file.write(json.dumps(_as_line(sample, path.parent), ensure_ascii=False) + "\n")
+
+
+def _as_line(sample: Sample, folder: Path) -> dict[str, Any]:
+    line: dict[str, Any] = {}
+    for field in fields(Sample):
+        value = getattr(sample, field.name)
+        if isinstance(value, Path):
+            value = value.relative_to(folder).as_posix()
+        elif field.name == "references":
+            value = [path.relative_to(folder).as_posix() for path in value]
+        elif isinstance(value, Question):
+            value = {key.name: _plain(getattr(value, key.name)) for key in fields(Question)}
+        if value not in (None, (), [], "", {}):
+            line[field.name] = _plain(value)
+    return line
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def read_manifest(
+    path: Path, *, knowledge: Mapping[str, str] | None = None, dilation: float = 0.01, min_area: int = 5
+) -> list[Sample]:
+    """Read a JSONL manifest; `knowledge` is per category; `dilation` and `min_area` as in `boxes_from_mask`.
+
+    Raises:
+        DataError: A line is not JSON, lacks a key or has an unknown one, contradicts itself or names a missing file. The
+            message gives manifest and line.
+    """
+    samples, seen = [], {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            sample = _sample(_parse(text), path.parent, knowledge or {}, dilation, min_area)
+            if sample.id in seen:
+                raise DataError(f"id {sample.id!r} was already used in line {seen[sample.id]}")
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+        seen[sample.id] = number
+        samples.append(sample)
+    return samples
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON ({error})") from error
+    if not isinstance(line, dict):
+        raise DataError("not a JSON object")
+    missing = [key for key in _NEEDED if key not in line]
+    if missing:
+        raise DataError(f"lacks {', '.join(missing)}")
+    unknown = sorted(set(line) - _KEYS)
+    if unknown:
+        raise DataError(f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
+    if not isinstance(line["anomalous"], bool):
+        raise DataError(f"anomalous must be true or false, not {line['anomalous']!r}")
+    return line
+
+
+def _inside(folder: Path, relative: object) -> Path:
+    pure = PurePosixPath(str(relative))
+    if pure.is_absolute() or ".." in pure.parts:
+        raise DataError(f"path {str(relative)!r} leaves the manifest's folder")
+    path = folder / pure
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    return path
+
+
+def _sample(line: dict[str, Any], folder: Path, knowledge: Mapping[str, str], dilation: float, min_area: int) -> Sample:
+    image = _inside(folder, line["image"])
+    size = (line["width"], line["height"]) if "width" in line and "height" in line else image_size(image)
+    mask = _inside(folder, line["mask"]) if "mask" in line else None
+    if "boxes" in line:
+        boxes = tuple(_box(box, size) for box in line["boxes"])
+    elif mask is not None:
+        boxes = boxes_from_mask(read_mask(mask, size), dilation=dilation, min_area=min_area)
+    else:
+        boxes = ()
+    if boxes and not line["anomalous"]:
+        raise DataError("has boxes but anomalous is false")
+    return Sample(
+        id=str(line.get("id", line["image"])),
+        image=image,
+        width=size[0],
+        height=size[1],
+        category=str(line["category"]),
+        anomalous=line["anomalous"],
+        defect_type=line.get("defect_type"),
+        boxes=boxes,
+        mask=mask,
+        references=tuple(_inside(folder, path) for path in line.get("references", ())),
+        knowledge=line.get("knowledge", knowledge.get(line["category"], "")),
+        question=_question(line["question"]) if "question" in line else None,
+        attributes=line.get("attributes", {}),
+    )
+
+
+def _box(values: object, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    if not isinstance(values, list) or len(values) != 4 or not all(isinstance(v, int | float) for v in values):
+        raise DataError(f"box {values!r} is not [x0, y0, x1, y1]")
+    x0, y0, x1, y1 = (float(value) for value in values)
+    if not (0 <= x0 < x1 <= size[0] and 0 <= y0 < y1 <= size[1]):
+        raise DataError(f"box {values!r} does not lie in the {size[0]} x {size[1]} image")
+    return x0, y0, x1, y1
+
+
+def _question(values: Any) -> Question:
+    try:
+        question = Question(**values)
+    except TypeError as error:
+        raise DataError(f"question: {error}") from error
+    if question.answer not in question.options:
+        raise DataError(f"question: answer {question.answer!r} is not one of {', '.join(question.options)}")
+    return question
+
+
+class Manifest:
+    """A data set in the project's own layout (see this module).
+
+    Args:
+        root: Folder with `train.jsonl`, `val.jsonl`, `test.jsonl` (a missing one is an empty part) and, by option,
+            `knowledge.json`, which maps a category to its text.
+        name: What tables call it.
+        dilation: See `adfm.data.masks.boxes_from_mask`; for lines with a mask and no boxes.
+        min_area: Likewise.
+
+    Raises:
+        DataError: No part exists, or a line is wrong; the message gives file and line.
+    """
+
+    def __init__(self, root: str | Path, *, name: str = "manifest", dilation: float = 0.01, min_area: int = 5) -> None:
+        self.name = name
+        self.root = Path(root)
+        knowledge = read_knowledge(self.root / "knowledge.json")
+        found = {part: self.root / f"{part}.jsonl" for part in PARTS}
+        if not any(path.is_file() for path in found.values()):
+            raise DataError(f"{self.root}: has none of {', '.join(path.name for path in found.values())}")
+        self._parts = {
+            part: read_manifest(path, knowledge=knowledge, dilation=dilation, min_area=min_area)
+            if path.is_file()
+            else []
+            for part, path in found.items()
+        }
+
+    def split(self, name: str) -> Sequence[Sample]:
+        """Return the samples of `train`, `val` or `test`, in the manifest's order."""
+        return part_of(self._parts, name)
+
+    def fingerprint(self) -> str:
+        """Return a hash of every sample's labels and of the bytes of its files."""
+        return fingerprint_of(self._parts)
+
+
+def read_knowledge(path: Path) -> dict[str, str]:
+    """Read category to text; no file means no knowledge.
+
+    Raises:
+        DataError: It is not a JSON object of texts.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        knowledge = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    if not isinstance(knowledge, dict) or not all(isinstance(text, str) for text in knowledge.values()):
+        raise DataError(f"{path}: must map each category to a text")
+    return knowledge
+
+
+def part_of(parts: Mapping[str, Sequence[Sample]], name: str) -> Sequence[Sample]:
+    """Return one part.
+
+    Raises:
+        DataError: There is no part of that name.
+    """
+    if name not in parts:
+        raise DataError(f"no part {name!r}; there are {', '.join(parts)}")
+    return parts[name]

@@ -1,0 +1,45 @@
+"""From defect masks to boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool
+from skimage.measure import label, regionprops
+from skimage.morphology import dilation as dilate
+
+from adfm.types import Box
+
+
+def ellipse(size: int) -> np.ndarray:
+    """Return a `size` x `size` elliptical kernel (`size` odd): 1 inside the inscribed circle."""
+    radius = size // 2
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return (x**2 + y**2 <= (radius + 0.25) ** 2).astype(np.uint8)
+
+
+def kernel_size(height: int, width: int, ratio: float) -> int:
+    """Return max(3, ratio * shorter side), rounded, and made odd by adding one."""
+    size = max(3, round(ratio * min(height, width)))
+    return size + 1 - size % 2
+
+
+def boxes_from_mask(mask: Bool[np.ndarray, "height width"], *, dilation: float, min_area: int) -> tuple[Box, ...]:
+    """Return the boxes of a mask's defects, top to bottom, then left to right.
+
+    The mask is dilated with an elliptical kernel so that fragments of one defect join; each connected component (8
+    neighbours) is one defect. Its box encloses the *original* mask's pixels in it, so the dilation decides what belongs
+    together but widens no box. A component with fewer than `min_area` original pixels is dropped. `dilation` is the kernel's
+    size as a share of the shorter side; 0 dilates nothing.
+
+    AD-FM section 4 (dilate, connected components, enclosing boxes); kernel and smallest area as in a third party's
+    re-implementation, since the paper's text does not give them.
+    """
+    kernel = ellipse(kernel_size(*mask.shape, dilation))
+    joined = dilate(mask.astype(np.uint8), kernel) if dilation > 0 else mask
+    components = label(joined > 0, connectivity=2) * mask
+    found = []
+    for region in regionprops(components):
+        if region.area >= min_area:
+            y0, x0, y1, x1 = region.bbox
+            found.append((y0, x0, y1, x1))
+    return tuple((float(x0), float(y0), float(x1), float(y1)) for y0, x0, y1, x1 in sorted(found))
