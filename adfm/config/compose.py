@@ -1,7 +1,7 @@
 """From a command line to a checked config, and from a config node to an object.
 
-`build` is the only place that instantiates, `compose` the only one that composes outside a command, `check` lists everything
-that is wrong at once.
+`build` is the only place that instantiates, `compose` the only one that composes outside a command, `check` lists
+everything that is wrong at once.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def options(group: str) -> list[str]:
 
 
 def build(node: Any, **runtime: Any) -> Any:
-    """Make the object that a config node with a `_target_` describes; `runtime` adds arguments that a config cannot hold.
+    """Make the object that a node with a `_target_` describes; `runtime` adds arguments that a config cannot hold.
 
     Lists and dicts arrive as plain ones. With `_partial_: true` the object is a partial that still takes arguments.
     """

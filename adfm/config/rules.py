@@ -22,9 +22,9 @@ def _group_rules(config: Config) -> Iterator[str]:
     rollout = config["rollout"]
     group_size, temperature = rollout.get("group_size"), rollout.get("temperature")
     if group_size is not None and group_size < 2:
-        yield f"rollout.group_size is {group_size}: a group compares completions with each other; use rollout.group_size=2 or more"
+        yield f"rollout.group_size is {group_size}: a group compares completions; use rollout.group_size=2 or more"
     if temperature is not None and temperature <= 0:
-        yield f"rollout.temperature is {temperature}: every completion of a group would be the same; use rollout.temperature=1.0"
+        yield f"rollout.temperature is {temperature}: completions would not differ; use rollout.temperature=1.0"
 
 
 def _trained_parts(config: Config) -> Iterator[str]:
@@ -56,16 +56,15 @@ def _memory_rules(config: Config) -> Iterator[str]:
 def _process_rules(config: Config) -> Iterator[str]:
     prompts, engine = config["prompts_per_step"], config["engine"]
     processes = engine["nproc"] * engine["nnodes"]
-    if prompts % processes:
-        better = max(1, round(prompts / processes)) * processes
-        yield f"prompts_per_step is {prompts}, which {processes} processes cannot share equally; use prompts_per_step={better}"
+    if prompts < processes:
+        yield f"prompts_per_step is {prompts}, too few for {processes} processes; use prompts_per_step={processes}"
 
 
 def _schedule_rules(config: Config) -> Iterator[str]:
     warmup, steps = config["optimizer"]["schedule"].get("warmup_steps", 0), config["steps"]
     if warmup >= steps:
         yield (
-            f"optimizer.schedule.warmup_steps is {warmup} in a run of {steps} steps, so the learning rate never arrives; "
+            f"optimizer.schedule.warmup_steps is {warmup} in a run of {steps} steps, so it never ends; "
             f"use optimizer.schedule.warmup_steps={steps // 10}"
         )
 
@@ -73,7 +72,7 @@ def _schedule_rules(config: Config) -> Iterator[str]:
 def reading_problems(
     option: str, template: Template, terms: Mapping[str, Term], templates: Callable[[], Mapping[str, Template]]
 ) -> list[str]:
-    """List the reward terms that judge what the template does not write; `templates` gives every shipped one by its option."""
+    """List the reward terms that judge what the template does not write; `templates` gives the shipped ones by option."""
     problems = []
     for name, term in terms.items():
         needs = frozenset(getattr(term, "needs", ()))

@@ -1,7 +1,7 @@
 """The typed part of the configuration: every plain number of adfm, its meaning, its range and its only default.
 
-Nodes of type `Any` pick code with a `_target_`; their defaults are in the signature of what they name. Importing this module
-registers the schemas with Hydra, so that a misspelt key or a wrong type stops before anything is built.
+Nodes of type `Any` pick code with a `_target_`; their defaults are in the signature of what they name. Importing this
+module registers the schemas with Hydra, so that a misspelt key or a wrong type stops before anything is built.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class EvaluateConfig:
     at_end: bool = True
     """Whether to evaluate on the test part before and after training."""
     score: str = "answer"
-    """Where the anomaly score comes from: `answer` (after the greedy reasoning), `direct` (without), `samples` (mean)."""
+    """Where the anomaly score comes from: `answer` (after greedy reasoning), `direct` (without it), `samples` (mean)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -228,6 +228,8 @@ class TrainConfig:
     """Optimizer steps; a larger number extends a finished run."""
     prompts_per_step: int = MISSING
     """Prompts of one optimizer step, over all ranks."""
+    train_samples: int | None = None
+    """Use only this many samples of the train part; None takes all."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     runs: str = "runs"
@@ -239,7 +241,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self, *_at_least(self, 1, "steps", "prompts_per_step"), *_at_least(self, 0, "seed"))
+        _require(
+            self,
+            *_at_least(self, 1, "steps", "prompts_per_step"),
+            *_at_least(self, 0, "seed"),
+            ("train_samples", self.train_samples is None or self.train_samples >= 1, "at least 1, or null for all"),
+        )
 
 
 @dataclass

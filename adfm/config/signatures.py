@@ -1,7 +1,7 @@
 """Whether every `_target_` of a config can be built: all findings at once, before anything is.
 
-Hydra reports a misspelt argument when it builds the node, one at a time and after the model is loaded. Here the whole tree is compared
-with the signatures of what it names.
+Hydra reports a misspelt argument when it builds the node, one at a time and after the model is loaded. Here the whole
+tree is compared with the signatures of what it names.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _hints(callable_: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain config value can be what a simple annotation says; annotations that are not simple accept anything."""
+    """Whether a plain config value can be what an annotation says; annotations that are not simple accept anything."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in get_args(hint))
