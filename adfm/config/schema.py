@@ -95,7 +95,9 @@ class ModelConfig:
     gradient_checkpointing: bool = False
     """Recompute the language layers in the backward pass: less memory, about a third more time."""
     feature_cache_mb: int = 1024
-    """Megabytes of memory for image features of a frozen tower; what does not fit goes to disk."""
+    """Megabytes of memory for image features of a frozen tower."""
+    feature_cache_disk: bool = True
+    """Whether these features are also kept on disk, for what does not fit and for later runs."""
     learning_rate: float = MISSING
     warmup_steps: int = 0
     steps: int = MISSING
@@ -176,7 +178,7 @@ class EvaluateConfig:
     at_end: bool = True
     """Whether to evaluate on the test part before and after training."""
     score: str = "answer"
-    """Where the anomaly score comes from: `answer` (after greedy reasoning), `direct` (without it), `samples` (mean)."""
+    """Where the anomaly score comes from: `answer` (after greedy reasoning), `direct` (without), `samples` (mean)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

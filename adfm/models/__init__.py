@@ -1,0 +1,1 @@
+"""Vision-language models: load, freeze, LoRA, features once per image."""

@@ -1,0 +1,136 @@
+"""An image file to the patches a vision tower takes: opened, decoded and processed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from adfm.errors import DataError
+
+KNOWN_FILES = 65536
+"""Image files whose hash and size are remembered; an entry takes a few hundred bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageKey:
+    """One image as a vision tower sees it: which file, which bytes, how many patches."""
+
+    path: Path
+    digest: str
+    """SHA-256 of the file's bytes."""
+    grid: tuple[int, int, int]
+    """Patches along time (1 for a still image), height and width."""
+
+
+class ImageReader:
+    """Reads images for one image processor.
+
+    Pixels are taken as they are stored: an EXIF orientation is not applied, since masks and boxes refer to stored
+    pixels.
+    """
+
+    def __init__(self, image_processor: Any) -> None:
+        self.image_processor = image_processor
+        self.factor: int = image_processor.patch_size * image_processor.merge_size
+        self._key = lru_cache(KNOWN_FILES)(self._read_key)
+
+    @classmethod
+    def load(cls, path: str, *, revision: str | None, min_pixels: int, max_pixels: int) -> ImageReader:
+        """Load the image processor of a checkpoint with own pixel limits.
+
+        It is always the PIL backend: torchvision's differs slightly, and an image must give the same features everywhere.
+        """
+        processor = AutoImageProcessor.from_pretrained(
+            path,
+            revision=revision,
+            backend="pil",
+            size={"shortest_edge": min_pixels, "longest_edge": max_pixels},
+        )
+        return cls(processor)
+
+    @property
+    def settings(self) -> str:
+        """Everything that decides how pixels become patches, as canonical JSON."""
+        return json.dumps(self.image_processor.to_dict(), sort_keys=True, default=str)
+
+    def key(self, path: Path) -> ImageKey:
+        """Return the key of an image file; a file that changed on disk gets a new one.
+
+        Raises:
+            DataError: if the file is missing, is no image, or cannot be shown to the tower.
+        """
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot read this image ({error.strerror})") from error
+        return self._key(path, stat.st_mtime_ns, stat.st_size)
+
+    def token_count(self, key: ImageKey) -> int:
+        """Return how many image tokens stand for the image in a prompt."""
+        time, height, width = key.grid
+        return time * height * width // self.image_processor.merge_size**2
+
+    def seen_size(self, key: ImageKey) -> tuple[int, int]:
+        """Return width and height in pixels of the image as the tower sees it."""
+        _, height, width = key.grid
+        return width * self.image_processor.patch_size, height * self.image_processor.patch_size
+
+    def patches(self, key: ImageKey) -> Float[Tensor, "patch channel"]:
+        """Decode and process an image.
+
+        Raises:
+            DataError: if the file cannot be decoded or is no longer the one the key was made from.
+        """
+        content = _read(key.path)
+        if hashlib.sha256(content).hexdigest() != key.digest:
+            raise DataError(f"{key.path}: this image changed while it was in use; start the run again")
+        try:
+            pixels = Image.open(BytesIO(content)).convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{key.path}: cannot decode this image ({error})") from error
+        processed = self.image_processor(images=[pixels], return_tensors="pt")
+        if tuple(processed["image_grid_thw"][0].tolist()) != key.grid:
+            raise RuntimeError(f"{key.path}: the image processor made another grid than {key.grid}")
+        return processed["pixel_values"].to(torch.float32)
+
+    def _read_key(self, path: Path, modified: int, size: int) -> ImageKey:
+        content = _read(path)
+        try:
+            with Image.open(BytesIO(content)) as header:
+                width, height, mode = *header.size, header.mode
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path}: not an image that can be read ({error})") from error
+        if mode.startswith(("I", "F")):
+            raise DataError(f"{path}: pixels are stored as {mode}, not as 8 bits per channel; convert the file first")
+        limits = self.image_processor.size
+        try:
+            seen_height, seen_width = smart_resize(
+                height,
+                width,
+                factor=self.factor,
+                min_pixels=limits["shortest_edge"],
+                max_pixels=limits["longest_edge"],
+            )
+        except ValueError as error:
+            raise DataError(f"{path}: {width} x {height} pixels cannot be resized for the model ({error})") from error
+        patch = self.image_processor.patch_size
+        return ImageKey(path, hashlib.sha256(content).hexdigest(), (1, seen_height // patch, seen_width // patch))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read this image ({error.strerror})") from error
