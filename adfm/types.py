@@ -68,6 +68,7 @@ class Sample:
     """What only this data set knows: severity, contrast bin, texture."""
 
 
+@runtime_checkable
 class Frame(Protocol):
     """The coordinate system of one image as one model family writes it."""
 
@@ -99,6 +100,7 @@ class Frame(Protocol):
         ...
 
 
+@runtime_checkable
 class Frames(Protocol):
     """What makes the frame of an image from its original size; one per model family and pixel limits."""
 
@@ -197,6 +199,7 @@ class Dataset(Protocol):
         ...
 
 
+@runtime_checkable
 class Template(Protocol):
     """How to ask and how to read. It owns every word of the prompt and all parsing; it judges nothing."""
 
@@ -225,6 +228,7 @@ class Template(Protocol):
         ...
 
 
+@runtime_checkable
 class Term(Protocol):
     """One named reward. `needs` names the fields of a verdict it judges; they must be in the template's `provides`."""
 
@@ -235,6 +239,7 @@ class Term(Protocol):
         ...
 
 
+@runtime_checkable
 class Reward(Protocol):
     """Named terms and their weights."""
 
@@ -243,10 +248,14 @@ class Reward(Protocol):
         ...
 
 
+@runtime_checkable
 class Rollout(Protocol):
     """How completions are made."""
 
     group_size: int
+    temperature: float
+    resample: int
+    """How often at most a group without spread is drawn again."""
 
     def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[tuple[Completion, ...]]:
         """Draw `group_size` completions for each prompt; the same seed, prompts and weights give the same completions."""
@@ -265,6 +274,7 @@ class StepRecord:
     """Over all ranks; names as in `metrics.jsonl`."""
 
 
+@runtime_checkable
 class Callback(Protocol):
     """What listens to a run: loggers, validation, checkpoints, the sample gallery."""
 

@@ -18,7 +18,15 @@ class PromptStream:
     """
 
     def __init__(
-        self, samples: Sequence[Sample], template: Template, frames: Frames, *, per_step: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        samples: Sequence[Sample],
+        template: Template,
+        frames: Frames,
+        *,
+        per_step: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         """Ask about `per_step` samples a step over all ranks; this one asks every `world_size`-th of them."""
         self.samples = samples
@@ -53,18 +61,17 @@ class Collected:
 class Collector:
     """Sample groups, read them and reward them."""
 
-    def __init__(self, rollout: Rollout, template: Template, reward: Reward, *, resample: int = 0) -> None:
-        """Draw groups without spread again, at most `resample` times."""
+    def __init__(self, rollout: Rollout, template: Template, reward: Reward) -> None:
+        """Draw with `rollout`, read with `template`, judge with `reward`."""
         self.rollout = rollout
         self.template = template
         self.reward = reward
-        self.resample = resample
 
     def collect(self, prompts: Sequence[Prompt], *, seed: int) -> Collected:
-        """Return a judged group for each prompt, in order."""
+        """Return a judged group for each prompt, in order; groups without spread are drawn again up to `rollout.resample` times."""
         groups, rollout_seconds, reward_seconds = self._draw(prompts, seed)
         redrawn = 0
-        for attempt in range(1, self.resample + 1):
+        for attempt in range(1, self.rollout.resample + 1):
             flat = [index for index, group in enumerate(groups) if not group.has_spread]
             if not flat:
                 break

@@ -40,7 +40,9 @@ def check_groups_differ(groups: Sequence[Group]) -> None:
         )
 
 
-def check_references_pay(samples: Sequence[Sample], template: Template, frames: Frames, reward: Reward, seed: int) -> None:
+def check_references_pay(
+    samples: Sequence[Sample], template: Template, frames: Frames, reward: Reward, seed: int
+) -> None:
     """Refuse a reward that does not pay for completions that are right by the labels."""
     earned, best = [], []
     for sample in samples:

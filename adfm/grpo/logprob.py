@@ -65,7 +65,10 @@ def hidden_states(vlm: VLM, packed: PackedGroups, **cache: object) -> Float[Tens
 
 
 def sampled_logits(
-    head: Callable[[Tensor], Tensor], hidden: Float[Tensor, "token hidden"], temperature: float, suppressed: Sequence[int]
+    head: Callable[[Tensor], Tensor],
+    hidden: Float[Tensor, "token hidden"],
+    temperature: float,
+    suppressed: Sequence[int],
 ) -> Float[Tensor, "token vocabulary"]:
     """Logits of the distribution that is sampled, float32; suppressed tokens have probability exactly 0."""
     logits = head(hidden).float() / temperature

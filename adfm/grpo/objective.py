@@ -88,7 +88,9 @@ class Clipped(ABC):
             kl = difference.exp() - difference - 1
             gain = gain - self.beta * kl
         value = -(self.weights(row) * row.trained[targets] * gain).sum()
-        outside = ((ratio < 1 - self.epsilon_low) & (advantage < 0)) | ((ratio > 1 + self.epsilon_high) & (advantage > 0))
+        outside = ((ratio < 1 - self.epsilon_low) & (advantage < 0)) | (
+            (ratio > 1 + self.epsilon_high) & (advantage > 0)
+        )
         sums = {
             "loss": float(value.detach()),
             "kl": float(kl.detach().sum()),

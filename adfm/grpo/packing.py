@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,7 @@ from adfm.models.vlm import VLM, EncodedPrompt
 ATTENTION = "adfm_layout"
 
 
+@runtime_checkable
 class Layout(Protocol):
     """What knows which token of a forward call may look at which."""
 
@@ -40,10 +41,14 @@ class Layout(Protocol):
         ...
 
 
-def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, **kwargs: Any) -> tuple[Tensor, None]:
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, **kwargs: Any
+) -> tuple[Tensor, None]:
     layout = kwargs.get("layout")
     if layout is None:
-        raise RuntimeError("this model attends by layout: call it through adfm.grpo.logprob.score or adfm.grpo.rollout.generate")
+        raise RuntimeError(
+            "this model attends by layout: call it through adfm.grpo.logprob.score or adfm.grpo.rollout.generate"
+        )
     return layout.attend(query, key, value, kwargs["scaling"]), None
 
 
@@ -95,7 +100,9 @@ class GroupLayout:
         return torch.cat(parts)[self.restore][None]
 
 
-def _rectangle(tokens: Float[Tensor, "token head dim"], index: Int[Tensor, "row span"]) -> Float[Tensor, "row head span dim"]:
+def _rectangle(
+    tokens: Float[Tensor, "token head dim"], index: Int[Tensor, "row span"]
+) -> Float[Tensor, "row head span dim"]:
     return tokens[index].transpose(1, 2)
 
 
@@ -104,7 +111,7 @@ class PackItem:
     """One prompt and the completions to score under it; `tag` is the caller's name for it."""
 
     encoded: EncodedPrompt
-    completions: tuple[Int[Tensor, " written"], ...]
+    completions: tuple[Int[Tensor, " _"], ...]
     tag: int = 0
 
     @property
@@ -202,7 +209,10 @@ def _concatenate(parts: Iterable[Tensor]) -> Tensor:
 
 
 def _layout(
-    prompts: list[tuple[int, int]], completions: list[tuple[int, int]], group_of_completion: list[int], device: torch.device | str
+    prompts: list[tuple[int, int]],
+    completions: list[tuple[int, int]],
+    group_of_completion: list[int],
+    device: torch.device | str,
 ) -> GroupLayout:
     prompt_index, prompt_valid = _spans(prompts)
     completion_index, completion_valid = _spans(completions)

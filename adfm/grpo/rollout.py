@@ -29,12 +29,31 @@ COMPACT_BELOW = 0.8
 class Sampling:
     """Draw the completions of a group from the policy itself."""
 
-    def __init__(self, vlm: VLM, *, completion_tokens: int, group_size: int = 8, temperature: float = 1.0, rows: int = 256) -> None:
-        """Draw `group_size` completions of at most `completion_tokens` tokens a prompt, about `rows` rows at once."""
+    def __init__(
+        self,
+        vlm: VLM,
+        *,
+        completion_tokens: int,
+        group_size: int = 8,
+        temperature: float = 1.0,
+        resample: int = 0,
+        rows: int = 256,
+    ) -> None:
+        """Set how groups are drawn.
+
+        Args:
+            vlm: The policy; its weights are read at each call.
+            completion_tokens: A completion is cut here.
+            group_size: Completions of a prompt.
+            temperature: Of the distribution that is sampled, and trained.
+            resample: How often at most a group whose rewards are all equal is drawn again.
+            rows: Completions that are written at once; more is faster and takes more memory.
+        """
         self.vlm = vlm
         self.completion_tokens = completion_tokens
         self.group_size = group_size
         self.temperature = temperature
+        self.resample = resample
         self.rows = rows
 
     def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[tuple[Completion, ...]]:
@@ -72,7 +91,9 @@ def generate(
     gradient checkpointing would drop the cache and the text would be wrong without a word.
     """
     if vlm.base.training:
-        raise RuntimeError("generate needs the model in eval mode: use it inside engine.gathered() or call vlm.base.eval()")
+        raise RuntimeError(
+            "generate needs the model in eval mode: use it inside engine.gathered() or call vlm.base.eval()"
+        )
     attend_by_layout(vlm)
     hidden, decoder = _prefill(vlm, encoded, group_size, completion_tokens)
     count = len(encoded) * group_size
@@ -111,7 +132,9 @@ def _draw(
     return drawn[:, 0], logprob.gather(-1, drawn)[:, 0]
 
 
-def _completions(vlm: VLM, tokens: Tensor, logprob: Tensor, lengths: Tensor, group_size: int) -> list[tuple[Completion, ...]]:
+def _completions(
+    vlm: VLM, tokens: Tensor, logprob: Tensor, lengths: Tensor, group_size: int
+) -> list[tuple[Completion, ...]]:
     token_rows, logprob_rows = tokens.cpu().numpy(), logprob.cpu().numpy()
     completions = []
     for ids, drawn_logprob, length in zip(token_rows, logprob_rows, lengths.tolist(), strict=True):
@@ -150,7 +173,9 @@ def _prefill(
         store.append((pair[0], pair[1]))
     valid = layout.prompt_valid[group_of_row]
     next_position = torch.tensor([item.next_position for item in encoded], device=vlm.device)[group_of_row]
-    return hidden[last][group_of_row], Decoder(vlm, store, None if bool(valid.all()) else valid, next_position, index.shape[1])
+    return hidden[last][group_of_row], Decoder(
+        vlm, store, None if bool(valid.all()) else valid, next_position, index.shape[1]
+    )
 
 
 class Decoder:

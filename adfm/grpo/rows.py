@@ -60,6 +60,8 @@ class RowMaker:
             packed=packed,
             advantage=torch.tensor(advantages, dtype=torch.float32, device=device),
             trained=torch.tensor(trained, device=device),
-            sampler_logprob=torch.from_numpy(np.concatenate([completion.sampler_logprob for completion in completions])).to(device),
+            sampler_logprob=torch.from_numpy(
+                np.concatenate([completion.sampler_logprob for completion in completions])
+            ).to(device),
             completions_in_step=completions_in_step,
         )

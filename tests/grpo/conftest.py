@@ -1,0 +1,55 @@
+"""Random checkpoints of both families, loaded, and prompts over random images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from grpo_support import FAMILIES, model_config
+from PIL import Image
+
+from adfm.models.vlm import VLM
+from adfm.types import Prompt, Sample
+
+
+@pytest.fixture(scope="session", params=list(FAMILIES))
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random checkpoint, once for each family."""
+    return FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def vlm(checkpoint: Path) -> VLM:
+    """The checkpoint, loaded in float32 with a frozen tower, in eval mode."""
+    loaded = VLM.load(model_config(checkpoint), device="cpu", train=True)
+    loaded.base.eval()
+    return loaded
+
+
+@pytest.fixture
+def make_prompt(vlm: VLM, tmp_path: Path) -> Callable[..., Prompt]:
+    """Make a prompt over random images of the given (width, height) sizes."""
+
+    def make(name: str, sizes: list[tuple[int, int]], text: str = "Is there a defect?") -> Prompt:
+        paths = []
+        for index, (width, height) in enumerate(sizes):
+            path = tmp_path / f"{name}_{index}.png"
+            pixels = np.random.default_rng(len(name) + index).integers(0, 255, (height, width, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
+            paths.append(path)
+        width, height = sizes[-1]
+        sample = Sample(id=name, image=paths[-1], width=width, height=height, category="tile", anomalous=False)
+        content = [*({"type": "image"} for _ in paths), {"type": "text", "text": text}]
+        return Prompt(
+            id=name,
+            sample=sample,
+            messages=({"role": "user", "content": content},),
+            images=tuple(paths),
+            frame=vlm.frames(width, height),
+            choices={"a": True, "b": False},
+            key="b",
+        )
+
+    return make

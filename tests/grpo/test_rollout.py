@@ -1,0 +1,123 @@
+"""The own decode loop against transformers' `generate`, and against the training forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from grpo_support import stock_attention
+from transformers import GenerationConfig
+
+from adfm.grpo.logprob import score
+from adfm.grpo.packing import PackItem, pack_row
+from adfm.grpo.rollout import Sampling, generate
+from adfm.models.vlm import VLM, EncodedPrompt
+from adfm.types import Completion, Prompt
+
+TOKENS = 12
+
+
+@pytest.fixture
+def encoded(vlm: VLM, make_prompt: Callable[..., Prompt]) -> list[EncodedPrompt]:
+    """Prompts of three lengths, one with two images."""
+    prompts = [
+        make_prompt("short", [(56, 56)], "Defect?"),
+        make_prompt("two images", [(84, 56), (56, 84)], "Compare it with the first image."),
+        make_prompt("long", [(112, 112)], "Look at every part of this surface before you say anything about it."),
+    ]
+    return [vlm.encode(prompt) for prompt in prompts]
+
+
+def stock_greedy(vlm: VLM, encoded: EncodedPrompt) -> list[int]:
+    settings = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=TOKENS,
+        suppress_tokens=list(vlm.suppressed_token_ids),
+        eos_token_id=list(vlm.end_token_ids),
+        pad_token_id=vlm.pad_token_id,
+        repetition_penalty=1.0,
+        top_k=0,
+        top_p=1.0,
+        temperature=1.0,
+    )
+    type_ids = (encoded.token_ids == vlm.image_token_id).int()[None]
+    with stock_attention(vlm):
+        tokens = vlm.base.generate(
+            input_ids=encoded.token_ids[None],
+            position_ids=encoded.positions[:, None],
+            attention_mask=torch.ones_like(encoded.token_ids)[None],
+            mm_token_type_ids=type_ids,
+            mm_encoder_outputs=vlm.features([encoded]),
+            image_grid_thw=torch.tensor([image.grid for image in encoded.images]),
+            generation_config=settings,
+        )
+    return tokens[0, len(encoded.token_ids) :].tolist()
+
+
+def test_greedy_equals_generate_token_for_token(vlm: VLM, encoded: list[EncodedPrompt]) -> None:
+    groups = generate(vlm, encoded, group_size=2, temperature=0, completion_tokens=TOKENS)
+    for prompt, group in zip(encoded, groups, strict=True):
+        expected = stock_greedy(vlm, prompt)
+        assert [completion.token_ids.tolist() for completion in group] == [expected, expected]
+
+
+def test_sampler_logprob_equals_the_training_pass(vlm: VLM, encoded: list[EncodedPrompt]) -> None:
+    groups = sampled(vlm, encoded, temperature=0.7)
+    items = [
+        PackItem(encoded=prompt, completions=tuple(torch.from_numpy(completion.token_ids) for completion in group))
+        for prompt, group in zip(encoded, groups, strict=True)
+    ]
+    with torch.no_grad():
+        trained = score(vlm, pack_row(items), temperature=0.7).logprob.numpy()
+    drawn = np.concatenate([completion.sampler_logprob for group in groups for completion in group])
+    np.testing.assert_allclose(trained, drawn, atol=1e-4)
+
+
+def sampled(
+    vlm: VLM, encoded: list[EncodedPrompt], *, temperature: float = 1.0, seed: int = 0
+) -> list[tuple[Completion, ...]]:
+    generator = torch.Generator().manual_seed(seed)
+    return generate(vlm, encoded, group_size=6, temperature=temperature, completion_tokens=40, generator=generator)
+
+
+def test_rows_end_on_their_own(vlm: VLM, encoded: list[EncodedPrompt], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a third of the vocabulary end a row, so that rows leave the cache all the time."""
+    monkeypatch.setattr(type(vlm), "end_token_ids", tuple(range(0, 150, 3)), raising=False)
+    monkeypatch.setattr(vlm, "end_token_ids", tuple(range(0, 150, 3)), raising=False)
+    groups = sampled(vlm, encoded)
+    lengths = {len(completion.token_ids) for group in groups for completion in group}
+    assert len(lengths) > 3
+    for group in groups:
+        for completion in group:
+            ends = [int(token) in vlm.end_token_ids for token in completion.token_ids]
+            assert not any(ends[:-1])
+            assert completion.truncated is not ends[-1]
+    test_sampler_logprob_equals_the_training_pass(vlm, encoded)
+
+
+def test_the_seed_decides(vlm: VLM, make_prompt: Callable[..., Prompt]) -> None:
+    prompts = [make_prompt("one", [(56, 56)]), make_prompt("three", [(84, 84)])]
+    rollout = Sampling(vlm, completion_tokens=8, group_size=4)
+
+    def texts(seed: int) -> list[list[str]]:
+        return [[completion.text for completion in group] for group in rollout.sample(prompts, seed=seed)]
+
+    assert texts(1) == texts(1)
+    assert texts(1) != texts(2)
+
+
+def test_image_tokens_are_never_sampled(vlm: VLM, encoded: list[EncodedPrompt]) -> None:
+    head = vlm.base.lm_head
+    groups = sampled(vlm, encoded, temperature=50.0)
+    drawn = {int(token) for group in groups for completion in group for token in completion.token_ids}
+    assert head.out_features > len(drawn)
+    assert not drawn & set(vlm.suppressed_token_ids)
+
+
+def test_train_mode_is_refused(vlm: VLM, encoded: list[EncodedPrompt]) -> None:
+    vlm.base.train()
+    with pytest.raises(RuntimeError, match="eval mode"):
+        generate(vlm, encoded, group_size=2, temperature=1.0, completion_tokens=2)
+    vlm.base.eval()
