@@ -22,7 +22,7 @@ def cache_folder() -> Path:
 
 
 def fingerprint_of(parts: Mapping[str, Sequence[Sample]]) -> str:
-    """Return 16 hex digits over all labels and the bytes of all images, masks and references; where they lie is left out."""
+    """Return 16 hex digits over all labels and the bytes of all files that samples name, wherever they lie."""
     digests = _Digests(cache_folder() / "digests.json")
     total = hashlib.sha256()
     for part, samples in parts.items():

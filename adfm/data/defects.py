@@ -1,7 +1,8 @@
 """Seven families of defects, drawn into an image with an exact mask and a contrast in units of the local deviation.
 
-A family is a function `(image, material, rng) -> Change`. It says where the defect is (`cover`, 0 to 1), what it does to the
-surface whatever the contrast (`fixed`), and what is scaled until the defect has the contrast asked for (`tonal`).
+A family is a function `(image, material, rng) -> Change`. It says where the defect is (`cover`, 0 to 1), what it does
+to the surface whatever the contrast (`fixed`), and what is scaled until the defect has the contrast asked for
+(`tonal`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The project's own layout: one JSON line per sample, in `train.jsonl`, `val.jsonl` and `test.jsonl`.
 
-A line needs `image`, `category` and `anomalous`. It may have `id` (else the image's path), `defect_type`, `mask`, `boxes`
-(else they come from the mask), `references`, `knowledge` (else that of the category in `knowledge.json`), `question` (`text`,
-`options`, `answer`, `kind`), `attributes`, and `width` and `height` (else read from the image). Paths are relative to the
-manifest's folder and stay inside it.
+A line needs `image`, `category` and `anomalous`. It may have `id` (else the image's path), `defect_type`, `mask`,
+`boxes` (else they come from the mask), `references`, `knowledge` (else that of the category in `knowledge.json`),
+`question` (`text`, `options`, `answer`, `kind`), `attributes`, and `width` and `height` (else read from the image).
+Paths are relative to the manifest's folder and stay inside it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def read_manifest(
     """Read a JSONL manifest; `knowledge` is per category; `dilation` and `min_area` as in `boxes_from_mask`.
 
     Raises:
-        DataError: A line is not JSON, lacks a key or has an unknown one, contradicts itself or names a missing file. The
+        DataError: A line is not JSON, lacks a key or has an unknown one, contradicts itself or names a missing file.
+        The
             message gives manifest and line.
     """
     samples, seen = [], {}
@@ -70,11 +71,11 @@ def read_manifest(
             continue
         try:
             sample = _sample(_parse(text), path.parent, knowledge or {}, dilation, min_area)
-            if sample.id in seen:
-                raise DataError(f"id {sample.id!r} was already used in line {seen[sample.id]}")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
-        seen[sample.id] = number
+        first = seen.setdefault(sample.id, number)
+        if first != number:
+            raise DataError(f"{path}, line {number}: id {sample.id!r} was already used in line {first}")
         samples.append(sample)
     return samples
 

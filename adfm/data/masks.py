@@ -28,8 +28,8 @@ def boxes_from_mask(mask: Bool[np.ndarray, "height width"], *, dilation: float, 
 
     The mask is dilated with an elliptical kernel so that fragments of one defect join; each connected component (8
     neighbours) is one defect. Its box encloses the *original* mask's pixels in it, so the dilation decides what belongs
-    together but widens no box. A component with fewer than `min_area` original pixels is dropped. `dilation` is the kernel's
-    size as a share of the shorter side; 0 dilates nothing.
+    together but widens no box. A component with fewer than `min_area` original pixels is dropped. `dilation` is the
+    kernel's size as a share of the shorter side; 0 dilates nothing.
 
     AD-FM section 4 (dilate, connected components, enclosing boxes); kernel and smallest area as in a third party's
     re-implementation, since the paper's text does not give them.

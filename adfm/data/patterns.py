@@ -1,7 +1,8 @@
 """Surfaces drawn by formula: each function takes a seeded generator and a size and returns a tone map, size x size.
 
-A tone map has no unit: `adfm.data.textures` standardises it (mean 0, deviation 1) and gives it colour. Every function draws
-its own parameters (period, angle, grain), so that one function gives as many different textures as it is given seeds.
+A tone map has no unit: `adfm.data.textures` standardises it (mean 0, deviation 1) and gives it colour. Every function
+draws its own parameters (period, angle, grain), so that one function gives as many different textures as it is given
+seeds.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def _cells(rng: Generator, size: int, spacing: float) -> tuple[Tone, Tone, np.nd
     points = rng.uniform(0, size, (count, 2))
     y, x = np.mgrid[0:half, 0:half] * (size / half)
     distance, index = cKDTree(points, boxsize=size).query(np.stack([y, x], -1).reshape(-1, 2), k=2)
-    return tuple(np.kron(part.reshape(half, half), np.ones((2, 2))) for part in (*distance.T, index[:, 0]))  # type: ignore[return-value]
+    near, second, owner = (np.kron(part.reshape(half, half), np.ones((2, 2))) for part in (*distance.T, index[:, 0]))
+    return near, second, owner.astype(int)
 
 
 def _threads(rng: Generator, size: int, float_length: int) -> Tone:
@@ -84,7 +86,7 @@ def brushed(rng: Generator, size: int) -> Tone:
 
 def marble(rng: Generator, size: int) -> Tone:
     """Soft clouds with broad veins."""
-    x, y = _grid(rng, size, 1.5)
+    x, _ = _grid(rng, size, 1.5)
     bend = noise(rng, size, 1.8)
     vein = np.sin(2 * np.pi * (x / rng.uniform(50, 110)) + rng.uniform(1.0, 2.2) * bend)
     return vein + 0.5 * noise(rng, size, rng.uniform(1.2, 1.6))
@@ -102,10 +104,10 @@ def perforated(rng: Generator, size: int) -> Tone:
 
 def wood(rng: Generator, size: int) -> Tone:
     """Long wavy grain."""
-    x, y = _grid(rng, size, 0.3)
+    _, y = _grid(rng, size, 0.3)
     bend = noise(rng, size, 1.9, (1.0, 4.0))
     rings = np.sin(2 * np.pi * y / rng.uniform(12, 34) + rng.uniform(1.0, 2.5) * bend)
-    return rings + rng.uniform(0.3, 0.7) * noise(rng, size, 0.6, (1.0, 18.0)) + 0 * x
+    return rings + rng.uniform(0.3, 0.7) * noise(rng, size, 0.6, (1.0, 18.0))
 
 
 def concrete(rng: Generator, size: int) -> Tone:
@@ -118,7 +120,7 @@ def concrete(rng: Generator, size: int) -> Tone:
 def terrazzo(rng: Generator, size: int) -> Tone:
     """Chips of stone in a binder."""
     near, second, index = _cells(rng, size, rng.uniform(9, 18))
-    chips = rng.standard_normal(int(index.max()) + 1)[index.astype(int)]
+    chips = rng.standard_normal(int(index.max()) + 1)[index]
     return gaussian_filter(np.where(second - near < 2.0, 0.0, chips), 0.7)
 
 
@@ -162,9 +164,8 @@ def tiles(rng: Generator, size: int) -> Tone:
     period = rng.uniform(18, 38)
     x, y = _grid(rng, size, 0.4)
     tone = rng.standard_normal((64, 64))[np.floor(x / period).astype(int) % 64, np.floor(y / period).astype(int) % 64]
-    edge = np.minimum(np.abs(_fraction(x / period) - 0.5), np.abs(_fraction(y / period) - 0.5))
     joint = np.maximum(np.abs(_fraction(x / period) - 0.5), np.abs(_fraction(y / period) - 0.5)) > 0.5 - 1.2 / period
-    return np.where(joint, -2.5, 0.5 * tone) + 0.3 * noise(rng, size, 0.9) + 0 * edge
+    return np.where(joint, -2.5, 0.5 * tone) + 0.3 * noise(rng, size, 0.9)
 
 
 def foam(rng: Generator, size: int) -> Tone:
@@ -190,7 +191,7 @@ def hex_mesh(rng: Generator, size: int) -> Tone:
 def cork(rng: Generator, size: int) -> Tone:
     """Pressed granules with dark gaps."""
     near, second, index = _cells(rng, size, rng.uniform(6, 9))
-    chips = 0.5 * rng.standard_normal(int(index.max()) + 1)[index.astype(int)]
+    chips = 0.5 * rng.standard_normal(int(index.max()) + 1)[index]
     gaps = np.minimum(noise(rng, size, 0.9) + 1.2, 0)
     return gaussian_filter(chips + 0.3 * np.minimum(second - near, 2), 0.8) + gaps
 

@@ -1,8 +1,8 @@
 """One synthetic image from its number, and shards of them on disk.
 
-Sample i of a part depends on the seed, the part and i alone, so the first N samples are the same whatever the number asked for.
-Started as `python -m adfm.data.render RECIPE PART FOLDER SHARD...` it renders shards; `Synthetic` starts one such process per
-core.
+Sample i of a part depends on the seed, the part and i alone, so the first N samples are the same whatever the number
+asked for. Started as `python -m adfm.data.render RECIPE PART FOLDER SHARD...` it renders shards; `Synthetic` starts
+one such process per core.
 """
 
 from __future__ import annotations

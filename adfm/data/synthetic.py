@@ -24,13 +24,14 @@ from adfm.types import Sample
 
 
 class Synthetic:
-    """Surfaces with seven families of defects; half of the samples are normal, many of those hard (light, blur, dust, rotation).
+    """Surfaces with seven families of defects; half of the samples are normal, some hard (light, blur, dust, turned).
 
-    Whole categories of surface belong to one part, so `val` and `test` show what `train` never did. A part is made when it is
-    first read (about 3 ms an image and core), and the first N samples of a part do not depend on how many are asked for. The
-    `attributes` of a sample are `texture` and `nuisance`, and for an anomalous one also `bin` (easy, medium, hard), `contrast`
-    (in deviations of the surface around the defect), `severity`, `description` and `twin` (the file beside the image that shows
-    it without the defect; for reports only, since a difference of the two would solve the task).
+    Whole categories of surface belong to one part, so `val` and `test` show what `train` never did. A part is made
+    when it is first read (about 3 ms an image and core), and the first N samples of a part do not depend on how many
+    are asked for. The `attributes` of a sample are `texture` and `nuisance`, and for an anomalous one also `bin`
+    (easy, medium, hard), `contrast` (in deviations of the surface around the defect), `severity`, `description` and
+    `twin` (the file beside the image that shows it without the defect; for reports only, since a difference of the
+    two would solve the task).
 
     Args:
         root: Where the images are kept; by default `$ADFM_CACHE` or `~/.cache/adfm`.

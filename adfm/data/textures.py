@@ -1,7 +1,7 @@
 """The surfaces of the synthetic data: real ones bundled with scikit-image and drawn ones, each in one part only.
 
-A `Texture` belongs to a category ("woven cloth"); a category belongs to one part, so validation and test show surfaces that
-training never saw.
+A `Texture` belongs to a category ("woven cloth"); a category belongs to one part, so validation and test show
+surfaces that training never saw.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def tone_map(texture: Texture) -> Float[np.ndarray, "size size"]:
 
 
 def crop(texture: Texture, rng: Generator, size: int, turn: float) -> Float[np.ndarray, "size size 3"]:
-    """Cut a random square view: flipped, zoomed by 0.8 to 1.25, turned by up to `turn` radians, in slightly varied colour."""
+    """Cut a random square view: flipped, zoomed by 0.8 to 1.25, turned by up to `turn` radians, slightly recoloured."""
     tone = tone_map(texture)
     scale = 112 / size * rng.uniform(0.8, 1.25)
     angle = rng.uniform(-turn, turn)
