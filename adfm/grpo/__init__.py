@@ -1,0 +1,1 @@
+"""Group relative policy optimisation: prompts become groups, groups become updates."""
