@@ -1,4 +1,4 @@
-"""`python -m adfm.train`: compose, check, write the run's folder, hand over. See conf/train.yaml for what can be set."""
+"""`python -m adfm.train`: compose, check, write the run's folder, hand over. conf/train.yaml says what can be set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from adfm.__main__ import execute
 from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.config.run_folder import RunFolder, prepare
@@ -26,8 +25,8 @@ def main(config: DictConfig) -> float | None:
     done = folder.completed_steps
     if done >= config.steps:
         print(
-            f"{folder.path} is complete ({done} steps). Extend it with steps=N (N > {done}), or redo it with fresh=true.\n"
-            f"Report: {folder.report}"
+            f"{folder.path} is complete ({done} steps). Extend it with steps=N (N > {done}), or redo it with "
+            f"fresh=true.\nReport: {folder.report}"
         )
     elif engine.nnodes > 1:
         distributed = f"--nnodes={engine.nnodes} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500"
@@ -39,6 +38,8 @@ def main(config: DictConfig) -> float | None:
     elif swept:
         _hand_over(["-m", "adfm", str(folder.path)])
     else:
+        from adfm.run import execute  # torch takes seconds, and a wrong config is told before
+
         execute(folder.path)
     return json.loads(folder.summary_path.read_text())[config.evaluate.metric] if swept else None
 

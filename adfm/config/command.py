@@ -10,11 +10,9 @@ from functools import wraps
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from adfm.config.compose import conf_folder, explain
+from adfm.config.compose import COMPOSITION_ERRORS, conf_folder, explain
 from adfm.errors import AdfmError
 
 USER_ERROR = 2
@@ -22,18 +20,26 @@ USER_ERROR = 2
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Make a function of a composed config the `main` of an entry point; `config_name` is its primary config in conf/."""
+    """Make a function of a composed config the `main` of an entry point, with this primary config of conf/."""
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        composed = False
+
         @wraps(function)
         def job(config: DictConfig) -> Any:
+            nonlocal composed
+            composed = True
             with user_errors():
                 return function(config)
 
         def main() -> None:
-            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach `user_errors`
-            with user_errors():
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra's errors arrive here
+            try:
                 hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
+            except COMPOSITION_ERRORS as error:
+                if composed:
+                    raise
+                _leave(explain(error))
 
         return main
 
@@ -42,13 +48,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Print an error that the user can mend and leave with status 2; let every other one through with its traceback."""
+    """Print an error that the user can mend and leave with status 2; every other one keeps its traceback."""
     try:
         yield
-    except InstantiationException:
-        raise
-    except (HydraException, OmegaConfBaseException) as error:
-        _leave(explain(error))
     except AdfmError as error:
         _leave(str(error))
 

@@ -6,25 +6,32 @@ everything that is wrong at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 import adfm
-from adfm.config import schema
+from adfm.config.command_schemas import COMMANDS
 from adfm.config.rules import reading_problems, rule_problems
+from adfm.config.schema import RangeError, TrainConfig
 from adfm.config.signatures import did_you_mean, signature_problems
 from adfm.errors import ConfigError
 from adfm.types import Template
 
 PACKAGE = Path(adfm.__file__).parent
 
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, AttributeError, AssertionError)
+"""What Hydra raises for overrides that it cannot apply."""
+
+for _command, _schema in COMMANDS.items():
+    ConfigStore.instance().store(name=f"{_command}_schema", node=_schema)
 OmegaConf.register_new_resolver("offload_device", lambda offload: "cpu" if offload else "none", replace=True)
 
 
@@ -39,22 +46,31 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         try:
             return hydra.compose(config_name, list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except COMPOSITION_ERRORS as error:
             raise ConfigError(explain(error)) from error
 
 
 def explain(error: Exception) -> str:
     """Say what Hydra or OmegaConf found wrong, in one message, and what was probably meant."""
     cause = error.__cause__ or error
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return _unknown("option", f"{group}={option}", error.options)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key and cause.parent_node is not None:
-        return _unknown_key(str(cause.full_key), cause.parent_node)
-    lines = [line for text in dict.fromkeys((str(error), str(cause))) for line in text.splitlines()]
-    return "\n".join(line for line in lines if line.strip() and not line.strip().startswith("object_type="))
+        return _unknown("key", str(cause.full_key), cause.parent_node)
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key}: has no value; set it with {cause.full_key}=..."
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+    if isinstance(error, AttributeError | AssertionError) and "NoneType" in str(error):
+        return "an override sets a key of a node that is null; choose the node first, as in model/lora=all_linear"
+    return str(error).partition("\nSee https://hydra.cc")[0]
 
 
-def _unknown_key(path: str, siblings: Mapping[str, Any]) -> str:
-    known = [str(key) for key in siblings]
-    return f"{path}: there is no such key{did_you_mean(path.rpartition('.')[2], known)} (keys here: {', '.join(known)})"
+def _unknown(what: str, path: str, known: Iterable[str]) -> str:
+    known = [str(name) for name in known if name != "hydra"]
+    meant = did_you_mean(path.rpartition(".")[2].rpartition("=")[2], known)
+    return f"{path}: there is no such {what}" + (meant or f" (there are: {', '.join(known)})")
 
 
 def options(group: str) -> list[str]:
@@ -86,7 +102,7 @@ def problems(config: DictConfig) -> list[str]:
     found = [*_typed_problems(config, plain), *signature_problems(plain)]
     if found:
         return found
-    if OmegaConf.get_type(config) is schema.TrainConfig:
+    if OmegaConf.get_type(config) is TrainConfig:
         found = [*rule_problems(plain), *_term_problems(plain)]
     return found or _construction_problems(plain)
 
@@ -104,12 +120,12 @@ def _typed_nodes(node: DictConfig, plain: Any, path: str) -> Iterator[tuple[str,
 def _typed_problems(config: DictConfig, plain: dict[str, Any]) -> list[str]:
     found = []
     for path, kind, values in _typed_nodes(config, plain, ""):
-        known = {field.name: None for field in fields(kind)}
+        known = [field.name for field in fields(kind)]
         unknown = [key for key in values if key not in known]
-        found += [_unknown_key(f"{path}{key}", known) for key in unknown]
+        found += [_unknown("key", f"{path}{key}", known) for key in unknown]
         try:
             kind(**{key: value for key, value in values.items() if key in known})
-        except schema.RangeError as error:
+        except RangeError as error:
             found += [f"{path}{finding}" for finding in error.findings]
     return found
 
@@ -120,10 +136,10 @@ def _term_problems(plain: dict[str, Any]) -> list[str]:
     for name, entry in plain["reward"].get("terms", {}).items():
         path = f"reward.terms.{name}"
         found += [
-            _unknown_key(f"{path}.{key}", {"weight": None, "term": None})
-            for key in entry
-            if key not in ("weight", "term")
+            _unknown("key", f"{path}.{key}", ("weight", "term")) for key in entry if key not in ("weight", "term")
         ]
+        if "term" not in entry:
+            found.append(f"{path}: has no term, so it rewards nothing; drop it with ~{path}")
         weight = entry.get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             found.append(f"{path}.weight: {weight!r} is not a number")

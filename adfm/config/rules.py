@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from adfm.config.signatures import did_you_mean
 from adfm.types import Template, Term
 
 Config = Mapping[str, Any]
@@ -72,7 +71,7 @@ def _schedule_rules(config: Config) -> Iterator[str]:
 def reading_problems(
     option: str, template: Template, terms: Mapping[str, Term], templates: Callable[[], Mapping[str, Template]]
 ) -> list[str]:
-    """List the reward terms that judge what the template does not write; `templates` gives the shipped ones by option."""
+    """List the reward terms that judge what the template does not write; `templates` gives the shipped by option."""
     problems = []
     for name, term in terms.items():
         needs = frozenset(getattr(term, "needs", ()))
@@ -85,13 +84,3 @@ def reading_problems(
                 f"{use}~reward.terms.{name}"
             )
     return problems
-
-
-def metric_problems(metric: str, known: tuple[str, ...]) -> list[str]:
-    """Say that a metric is not in the evaluation's table, with those that are."""
-    if metric in known:
-        return []
-    return [
-        f"evaluate.metric: the evaluation has no {metric!r}{did_you_mean(metric, known)} "
-        f"(use evaluate.metric= one of {', '.join(known)})"
-    ]

@@ -34,7 +34,8 @@ NOT_IDENTITY = (
     # the content of the checkpoint and of the data is hashed instead
     *("model.path", "model.revision", "dataset.root"),
     # changes cost, not results
-    *("model.gradient_checkpointing", "model.feature_cache_mb", "model.token_budget", "model.prompt_tokens"),
+    *("model.gradient_checkpointing", "model.feature_cache_mb", "model.feature_cache_disk"),
+    *("model.token_budget", "model.prompt_tokens"),
     *("model.zero_stage", "model.offload"),
     # counts where it is used: in optimizer, rollout and the run itself
     *("model.learning_rate", "model.warmup_steps", "model.steps", "model.prompts_per_step", "model.completion_tokens"),
@@ -119,7 +120,7 @@ class RunFolder:
 def prepare(config: DictConfig) -> RunFolder:
     """Find or make the folder of a checked training config and write `config.yaml`.
 
-    With `fresh` an existing folder of the same identity is moved aside. Raises ConfigError if another process uses the folder.
+    With `fresh` an existing folder of the same identity is moved aside. Raises ConfigError if another process uses it.
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     fingerprint = build(config.dataset).fingerprint()

@@ -1,7 +1,7 @@
 """The typed part of the configuration: every plain number of adfm, its meaning, its range and its only default.
 
-Nodes of type `Any` pick code with a `_target_`; their defaults are in the signature of what they name. Importing this
-module registers the schemas with Hydra, so that a misspelt key or a wrong type stops before anything is built.
+Nodes of type `Any` pick code with a `_target_`; their defaults are in the signature of what they name. A misspelt key or a
+wrong type stops when the config is composed, a number out of range when it is checked.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 SCORES = ("answer", "direct", "samples")
+METRICS = {
+    **dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision", "reward"), "max"),
+    **dict.fromkeys(("box_iou", "mask_iou", "box_acc_0.1", "box_acc_0.3", "box_acc_0.5"), "max"),
+    **dict.fromkeys(("overkill", "miss", "unreadable", "parse_failure"), "min"),
+}
+"""What can choose the best checkpoint, and which end of it is good."""
 DTYPES = ("bfloat16", "float32")
 
 
@@ -24,18 +29,20 @@ class RangeError(ValueError):
         self.findings = findings
 
 
-def _require(node: object, *rules: tuple[str, bool, str]) -> None:
+def require(node: object, *rules: tuple[str, bool, str]) -> None:
     """Raise a `RangeError` that lists every broken rule: (field, whether it holds, what must hold)."""
     findings = [f"{name} is {getattr(node, name)!r}; it must be {rule}" for name, holds, rule in rules if not holds]
     if findings:
         raise RangeError(findings)
 
 
-def _at_least(node: object, least: int, *names: str) -> list[tuple[str, bool, str]]:
+def at_least(node: object, least: int, *names: str) -> list[tuple[str, bool, str]]:
+    """Make the rules that these fields are not below `least`."""
     return [(name, getattr(node, name) >= least, f"at least {least}") for name in names]
 
 
-def _one_of(node: object, name: str, allowed: tuple[str, ...]) -> tuple[str, bool, str]:
+def one_of(node: object, name: str, allowed: tuple[str, ...]) -> tuple[str, bool, str]:
+    """Make the rule that a field is one of these words."""
     return (name, getattr(node, name) in allowed, "one of " + ", ".join(allowed))
 
 
@@ -53,9 +60,9 @@ class LoraConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(
+        require(
             self,
-            *_at_least(self, 1, "rank", "alpha"),
+            *at_least(self, 1, "rank", "alpha"),
             ("dropout", 0 <= self.dropout < 1, "in [0, 1)"),
             ("targets", len(self.targets) > 0, "a list with at least one layer name"),
         )
@@ -118,11 +125,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         counts = ("min_pixels", "steps", "prompts_per_step", "token_budget", "prompt_tokens", "completion_tokens")
-        _require(
+        require(
             self,
-            _one_of(self, "dtype", DTYPES),
-            *_at_least(self, 1, *counts),
-            *_at_least(self, 0, "feature_cache_mb", "warmup_steps"),
+            one_of(self, "dtype", DTYPES),
+            *at_least(self, 1, *counts),
+            *at_least(self, 0, "feature_cache_mb", "warmup_steps"),
             ("max_pixels", self.max_pixels >= self.min_pixels, f"at least min_pixels = {self.min_pixels}"),
             ("learning_rate", self.learning_rate > 0, "above 0"),
             ("zero_stage", self.zero_stage in (0, 1, 2, 3), "0, 1, 2 or 3"),
@@ -138,11 +145,11 @@ class OptimizerConfig:
     schedule: Any = MISSING
     """The learning rate's course over the steps."""
     max_grad_norm: float = 1.0
-    """The gradient's norm is clipped to this."""
+    """The gradient's norm is clipped to this; 0 leaves it as it is."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self, ("max_grad_norm", self.max_grad_norm > 0, "above 0"))
+        require(self, *at_least(self, 0, "max_grad_norm"))
 
 
 @dataclass
@@ -158,7 +165,7 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self, *_at_least(self, 1, "nproc", "nnodes"))
+        require(self, *at_least(self, 1, "nproc", "nnodes"))
 
 
 @dataclass
@@ -172,7 +179,7 @@ class EvaluateConfig:
     metric: str = "balanced_accuracy"
     """A metric of the evaluation's table, on the validation part; the best checkpoint is chosen by it."""
     mode: str = "max"
-    """`max` or `min`: which end of the metric is good."""
+    """`max` or `min`: which end of the metric is good. It has to fit the metric, so that nobody chooses the worst."""
     test_samples: int | None = None
     """Test samples of the closing table; None takes all."""
     at_end: bool = True
@@ -182,12 +189,13 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(
+        require(
             self,
-            *_at_least(self, 1, "every", "val_samples"),
+            *at_least(self, 1, "every", "val_samples"),
             ("test_samples", self.test_samples is None or self.test_samples >= 1, "at least 1, or null for all"),
-            _one_of(self, "mode", ("max", "min")),
-            _one_of(self, "score", SCORES),
+            one_of(self, "metric", tuple(METRICS)),
+            ("mode", self.mode == METRICS.get(self.metric, self.mode), f"{METRICS.get(self.metric)} for {self.metric}"),
+            one_of(self, "score", SCORES),
         )
 
 
@@ -204,7 +212,7 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self, *_at_least(self, 1, "every", "keep"))
+        require(self, *at_least(self, 1, "every", "keep"))
 
 
 @dataclass
@@ -243,33 +251,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(
+        require(
             self,
-            *_at_least(self, 1, "steps", "prompts_per_step"),
-            *_at_least(self, 0, "seed"),
+            *at_least(self, 1, "steps", "prompts_per_step"),
+            *at_least(self, 0, "seed"),
             ("train_samples", self.train_samples is None or self.train_samples >= 1, "at least 1, or null for all"),
         )
-
-
-@dataclass
-class RewardsConfig:
-    """Rewards of a file of completions, without a model."""
-
-    reward: Any = MISSING
-    reasoning: Any = None
-    """The template that reads; None takes the one that the reward was released with, reading as released."""
-    input: str = MISSING
-    """A JSONL file: `id`, `completion`, `answer` (letter), `boxes` per line."""
-    output: str = MISSING
-    """The JSONL file to write: `id`, `terms`, `total` per line."""
-
-
-@dataclass
-class DataConfig:
-    """A data set to check and to count."""
-
-    dataset: Any = MISSING
-
-
-for _name, _schema in {"train": TrainConfig, "rewards": RewardsConfig, "data": DataConfig}.items():
-    ConfigStore.instance().store(name=f"{_name}_schema", node=_schema)

@@ -12,10 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-from hydra.errors import HydraException
-from hydra.utils import get_object
 
 NAMED_TARGETS = ("reward.terms.*.term", "logger.*", "callbacks.*")
 """Entries that name what to build; one without `_target_` is what stays behind when its definition was dropped."""
@@ -62,8 +60,8 @@ def _node_problems(path: str, node: Mapping[str, Any]) -> Iterator[str]:
         return
     target = node["_target_"]
     try:
-        callable_ = get_object(target)
-    except (ImportError, AttributeError, ValueError, HydraException) as error:
+        callable_ = resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
         yield f"{path}._target_: cannot import {target!r}{_near_target(target, error)}"
         return
     yield from _argument_problems(path, node, target, callable_)
@@ -78,7 +76,7 @@ def _near_target(target: str, error: Exception) -> str:
     try:
         known = dir(import_module(module))
     except (ImportError, ValueError):
-        return f" ({error.__cause__ or error})"
+        return f" ({error})"
     return did_you_mean(name, (public for public in known if not public.startswith("_")))
 
 
@@ -107,9 +105,7 @@ def _argument_problems(path: str, node: Mapping[str, Any], target: str, callable
 
 def _hints(callable_: Callable[..., Any]) -> dict[str, Any]:
     """Types of the arguments; none for what cannot be resolved, such as a compiled function."""
-    source: Any = callable_
-    if inspect.isclass(callable_) and "__init__" in vars(callable_) and not hasattr(callable_, "__dataclass_fields__"):
-        source = callable_.__init__
+    source: Any = callable_.__init__ if inspect.isclass(callable_) else callable_
     try:
         return get_type_hints(source)
     except (NameError, TypeError):
@@ -119,18 +115,18 @@ def _hints(callable_: Callable[..., Any]) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a plain config value can be what an annotation says; annotations that are not simple accept anything."""
     origin = get_origin(hint)
+    if hint is Any:
+        return True
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in get_args(hint))
     if origin is Literal:
         return value in get_args(hint)
-    if hint is types.NoneType:
-        return value is None
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (str, bool):
-        return isinstance(value, hint)
+    if inspect.isclass(hint) and isinstance(value, str | int | float | None):
+        return issubclass(type(value), hint)
     return True
 
 
@@ -141,4 +137,4 @@ def _say(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     names = {types.NoneType: "null", float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
-    return names.get(hint, str(hint))
+    return names.get(hint, getattr(hint, "__name__", str(hint)))

@@ -1,0 +1,100 @@
+"""The typed part of the configuration of every command but training; see `adfm.config.schema`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from adfm.config.schema import SCORES, ModelConfig, TrainConfig, at_least, one_of, require
+
+
+@dataclass
+class RewardsConfig:
+    """Rewards of a file of completions, without a model."""
+
+    reward: Any = MISSING
+    reasoning: Any = None
+    """The template that reads; None takes the one that the reward was released with, reading as released."""
+    input: str = MISSING
+    """A JSONL file: `id`, `completion`, `answer` (letter), `boxes` per line."""
+    output: str = MISSING
+    """The JSONL file to write: `id`, `terms`, `total` per line."""
+
+
+@dataclass
+class DataConfig:
+    """A data set to check and to count."""
+
+    dataset: Any = MISSING
+
+
+@dataclass
+class EvaluationConfig:
+    """An evaluation of a run, or of a checkpoint folder."""
+
+    model: ModelConfig | None = None
+    dataset: Any = None
+    reasoning: Any = None
+    """Like `model` and `dataset`: None takes the run's own."""
+    run: str | None = None
+    """A run's folder; None takes the newest of `runs`."""
+    runs: str = "runs"
+    which: str = "best"
+    """`best` or `last`: which export of the run."""
+    checkpoint: str | None = None
+    """A plain checkpoint folder or hub id in place of a run; it needs model, dataset and reasoning."""
+    split: str = "test"
+    samples: int | None = None
+    """At most so many, always the same; None takes all."""
+    score: str = "answer"
+    """`answer` (after the greedy reasoning), `direct` (without reasoning), `samples` (mean over `draws` reasonings)."""
+    draws: int = 8
+    calibrate: bool = False
+    """Show also what the score decides at the threshold that is best on val."""
+    before: bool = True
+    """Evaluate also what the run started from."""
+    resamples: int = 1000
+    """Of the bootstrap behind the 95% intervals; 0 gives none."""
+    batch: int = 32
+    """Images at once; changes speed, not results."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(
+            self,
+            one_of(self, "which", ("best", "last")),
+            one_of(self, "split", ("train", "val", "test")),
+            one_of(self, "score", SCORES),
+            ("samples", self.samples is None or self.samples >= 1, "at least 1, or null for all"),
+            *at_least(self, 1, "draws", "batch"),
+            *at_least(self, 0, "resamples"),
+        )
+
+
+@dataclass
+class ReportConfig:
+    """The page of a run, or the table of a study."""
+
+    run: str | None = None
+    """A run's folder; None takes the newest of `runs`."""
+    runs: str = "runs"
+    study: str | None = None
+    """A folder with a sweep.yaml; its results.csv is written and its table printed, missing cells as dashes."""
+    metrics: list[str] = field(
+        default_factory=lambda: [
+            *("balanced_accuracy", "auroc", "overkill", "miss", "box_iou", "box_acc_0.5", "parse_failure"),
+        ]
+    )
+    """Columns of that table."""
+
+
+COMMANDS: dict[str, type] = {
+    "train": TrainConfig,
+    "evaluate": EvaluationConfig,
+    "report": ReportConfig,
+    "rewards": RewardsConfig,
+    "data": DataConfig,
+}
+"""Command, which is also the name of its primary config, to its schema."""
