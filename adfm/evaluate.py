@@ -1,0 +1,71 @@
+"""`python -m adfm.evaluate`: a run, or a checkpoint folder, on a data set. See conf/evaluate.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from adfm.config.command import command
+from adfm.config.compose import check
+from adfm.config.run_folder import RunFolder, checkpoint_hash, newest
+from adfm.errors import ConfigError
+from adfm.evaluation.comparison import Plan, compare
+
+PLAN = ("split", "score", "draws", "batch", "resamples", "calibrate")
+"""Keys that go to the plan as they are."""
+
+
+@command("evaluate")
+def main(config: DictConfig) -> None:
+    """Evaluate, print the table, and say where the numbers lie."""
+    check(config)
+    if config.split not in ("train", "val", "test"):
+        raise ConfigError(f"split={config.split}: there is no such part; use train, val or test")
+    subject = _checkpoint(config) if config.checkpoint is not None else _run(config)
+    settings = {name: config[name] for name in PLAN}
+    plan = Plan.of(subject.pop("nodes"), count=config.samples, **settings)
+    print(compare(plan, **subject))
+    print(f"\n{subject['folder'] / plan.folder_name}")
+
+
+def _run(config: DictConfig) -> dict[str, Any]:
+    """Take a run's own groups, except where the command names others, and its exported weights."""
+    run = RunFolder(Path(config.run)) if config.run is not None else newest(Path(config.runs))
+    own = run.config
+    if config.which not in ("best", "last"):
+        raise ConfigError(f"which={config.which}: a run exports best and last")
+    exported = run.path / "export" / config.which
+    if not exported.is_dir():
+        raise ConfigError(f"{run.path} has no {config.which} export yet: let the run go on, or take which=last")
+    start = own.model if config.model is None else config.model
+    after = OmegaConf.merge(start, {"path": str(exported), "revision": None})
+    nodes = {name: own[name] if config[name] is None else config[name] for name in ("dataset", "reasoning")}
+    return {
+        "nodes": nodes | {"reward": own.reward},
+        "after": after,
+        "before": start if config.before else None,
+        "folder": run.path / "eval",
+    }
+
+
+def _checkpoint(config: DictConfig) -> dict[str, Any]:
+    """Take a checkpoint with the groups that the command names; there is no run to take them from."""
+    missing = [name for name in ("model", "dataset", "reasoning") if config[name] is None]
+    if config.run is not None:
+        raise ConfigError("run and checkpoint are both set: give one of them")
+    if missing:
+        raise ConfigError(f"checkpoint={config.checkpoint} needs also {' '.join(f'{name}=...' for name in missing)}")
+    content = checkpoint_hash(config.checkpoint, None)
+    name = f"{Path(config.checkpoint).name}-{content[:8]}" if Path(config.checkpoint).is_dir() else content
+    return {
+        "nodes": {"dataset": config.dataset, "reasoning": config.reasoning},
+        "after": OmegaConf.merge(config.model, {"path": config.checkpoint, "revision": None}),
+        "before": None,
+        "folder": Path(config.runs) / "checkpoints" / name.replace("/", "--") / "eval",
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Checkpoint to predictions to tables."""

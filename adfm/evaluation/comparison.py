@@ -1,0 +1,205 @@
+"""A checkpoint on a data set: predictions, metrics and baselines into one folder, and one checkpoint beside another.
+
+    eval/<dataset>/           metrics.json   predictions.jsonl     of what is evaluated
+    eval/before/<dataset>/    metrics.json   predictions.jsonl     of the checkpoint that the run started from
+
+An evaluation that is there already is not made again, one that was interrupted goes on: both are known by a key of the
+weights, the prompts, the data and the score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from adfm.config.compose import build
+from adfm.config.run_folder import checkpoint_hash, write_whole
+from adfm.config.schema import ModelConfig
+from adfm.errors import ConfigError, DataError
+from adfm.evaluation import metrics, prediction, runner, tables
+from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, thresholded
+from adfm.evaluation.prediction import Prediction
+from adfm.evaluation.score import SCORES, SamplesScore, Score
+from adfm.models.vlm import VLM
+from adfm.types import Dataset, Reward, Sample, Template
+
+CHOOSING_SAMPLES = 512
+"""Samples on which a threshold is chosen, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """On what checkpoints are evaluated, and how."""
+
+    dataset: Dataset
+    template: Template
+    score: Score
+    reward: Reward | None
+    content: str
+    """What of the configs decides about a prediction, beside the model: part of the key."""
+    split: str = "test"
+    count: int | None = None
+    """Samples at most; None takes all."""
+    batch: int = 32
+    resamples: int = 1000
+    """Of the bootstrap; 0 gives no intervals."""
+    calibrate: bool = False
+    """Whether to show also what the score decides at the threshold that is best on val."""
+
+    @classmethod
+    def of(
+        cls,
+        nodes: Mapping[str, Any],
+        *,
+        score: str = "answer",
+        draws: int = 8,
+        **settings: Any,
+    ) -> Plan:
+        """Build `dataset`, `reasoning` and, where there is one, `reward` from their config nodes.
+
+        Raises:
+            ConfigError: there is no such score.
+        """
+        if score not in SCORES:
+            raise ConfigError(f"score={score}: there is no such score; use one of {', '.join(SCORES)}")
+        scored: Score = SamplesScore(draws) if score == SamplesScore.name else SCORES[score]()
+        reward = nodes.get("reward")
+        dataset: Dataset = build(nodes["dataset"])
+        content = {"reasoning": _plain(nodes["reasoning"]), "reward": _plain(reward), "data": dataset.fingerprint()}
+        return cls(
+            dataset=dataset,
+            template=build(nodes["reasoning"]),
+            score=scored,
+            reward=None if reward is None else build(reward),
+            content=json.dumps(
+                content | {"score": [score, draws if score == SamplesScore.name else 0]}, sort_keys=True
+            ),
+            **settings,
+        )
+
+    def samples(self) -> list[Sample]:
+        """The samples that are evaluated."""
+        return runner.subset(self.dataset.split(self.split), self.count)
+
+    def choosing_samples(self) -> list[Sample]:
+        """Samples to choose a threshold on: of val, or of train where val is what is evaluated."""
+        return runner.subset(self.dataset.split("train" if self.split == "val" else "val"), CHOOSING_SAMPLES)
+
+    @property
+    def folder_name(self) -> str:
+        """Of the folder for this data set: its name, with the part if it is not test."""
+        return self.dataset.name if self.split == "test" else f"{self.dataset.name}-{self.split}"
+
+
+def model_config(node: DictConfig, *, path: str | None = None) -> ModelConfig:
+    """Make what `VLM.load` takes from a `model` node, with another checkpoint in its place if `path` is given."""
+    config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), node))
+    config.frames = build(node.frames)
+    if path is not None:
+        config.path, config.revision = path, None
+    return config
+
+
+def compare(plan: Plan, *, after: DictConfig, before: DictConfig | None, folder: Path) -> str:
+    """Evaluate a checkpoint into `folder/<dataset>`, one into `folder/before/<dataset>`; return the tables.
+
+    `after` and `before` are `model` config nodes.
+    """
+    baselines, notes = baseline_predictions(plan)
+    columns: dict[str, Any] = {}
+    sides = {"before": (before, folder / "before"), "after": (after, folder)}
+    predictions = {}
+    for side, (node, parent) in sides.items():
+        if node is not None:
+            target = parent / plan.folder_name
+            predictions[side] = predict(plan, node, target, title=f"{plan.split}, {side}" if before else plan.split)
+            found = publish(plan, node, target, predictions[side], baselines)
+            columns[side] = found["overall"]
+    if len(predictions) == 2:
+        columns["change"] = metrics.difference(predictions["before"], predictions["after"], resamples=plan.resamples)
+    text = [tables.caption(found), tables.comparison(columns | found["baselines"]), *notes]
+    text += [tables.groups(name, found[name]) for name in ("category", "bin") if len(found.get(name, {})) > 1]
+    return "\n\n".join(text)
+
+
+def predict(plan: Plan, node: DictConfig, folder: Path, *, title: str) -> list[Prediction]:
+    """Predict with the checkpoint of a `model` node, or read what an equal evaluation left in `folder`."""
+    key = _key(plan, node)
+    finished, summary = folder / "predictions.jsonl", folder / "metrics.json"
+    if finished.is_file() and summary.is_file() and json.loads(summary.read_text()).get("key") == key:
+        return prediction.read(finished)
+    partial = runner.Partial(folder / "predictions.partial", key)
+    vlm = VLM.load(model_config(node), device="cuda" if torch.cuda.is_available() else "cpu", train=False)
+    predictions = runner.evaluate(
+        vlm,
+        plan.template,
+        plan.samples(),
+        score=plan.score,
+        reward=plan.reward,
+        batch=plan.batch,
+        partial=partial,
+        title=title,
+    )
+    if plan.calibrate:
+        chosen = runner.evaluate(
+            vlm, plan.template, plan.choosing_samples(), score=plan.score, batch=plan.batch, title=f"{title}, threshold"
+        )
+        prediction.write(folder / "threshold.jsonl", chosen)
+    partial.finish(finished, predictions)
+    return predictions
+
+
+def publish(
+    plan: Plan,
+    node: DictConfig,
+    folder: Path,
+    predictions: Sequence[Prediction],
+    baselines: Mapping[str, Sequence[Prediction]],
+) -> dict[str, Any]:
+    """Measure predictions and baselines, write `metrics.json` and return what it says."""
+    rows = dict(baselines)
+    if plan.calibrate:
+        chosen = prediction.read(folder / "threshold.jsonl")
+        threshold = best_threshold([one.score for one in chosen], [one.anomalous for one in chosen])
+        rows["score at val threshold"] = thresholded(predictions, threshold)
+    found = {
+        "dataset": plan.dataset.name,
+        "synthetic": "synthetic" in plan.dataset.name,
+        "split": plan.split,
+        "score": plan.score.name,
+        "key": _key(plan, node),
+        **metrics.table(predictions, resamples=plan.resamples),
+        "baselines": {name: metrics.table(row, resamples=plan.resamples)["overall"] for name, row in rows.items()},
+    }
+    write_whole(folder / "metrics.json", json.dumps(found, indent=2))
+    return found
+
+
+def baseline_predictions(plan: Plan) -> tuple[dict[str, list[Prediction]], list[str]]:
+    """Predict with the detectors that need no model; the second part says why one of them is missing."""
+    samples = plan.samples()
+    rows, notes = {AlwaysNormal.name: AlwaysNormal()(samples)}, []
+    try:
+        rows[TrivialDetector.name] = TrivialDetector.fit(plan.choosing_samples())(samples)
+    except DataError as error:
+        notes.append(f"No trivial detector: {error}")
+    return rows, notes
+
+
+def _key(plan: Plan, node: DictConfig) -> str:
+    ids = [sample.id for sample in plan.samples()]
+    settings = {name: node[name] for name in ("dtype", "min_pixels", "max_pixels", "completion_tokens")}
+    weights = checkpoint_hash(node.path, node.revision)
+    content = [weights, settings, _plain(node.frames), plan.content, plan.split, ids, plan.calibrate]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -1,0 +1,128 @@
+"""What a detector says about one sample, beside what is true of it: one line of `predictions.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adfm.data.images import read_mask
+from adfm.errors import DataError
+from adfm.evaluation.localization import mask_iou
+from adfm.types import Box, Sample, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One sample, the verdict on it and its anomaly score. Boxes are in original pixels, half-open."""
+
+    id: str
+    image: str
+    category: str
+    anomalous: bool
+    """The truth."""
+    defect_type: str | None
+    attributes: Mapping[str, str | float] = field(default_factory=dict)
+    width: int
+    height: int
+    true_boxes: tuple[Box, ...] = ()
+    predicted: bool | None
+    """Called anomalous, called normal, or None where the verdict could not be read."""
+    score: float
+    """Anomaly score: a log-odds for a model; for ranking only."""
+    boxes: tuple[Box, ...] = ()
+    boxes_written: tuple[Box, ...] = ()
+    mask_iou: float | None = None
+    """IoU of all predicted boxes with the true mask; None for a normal sample or one without a mask."""
+    text: str = ""
+    stages: Mapping[str, str | None] = field(default_factory=dict)
+    reasoning_letter: str | None = None
+    answer_letter: str | None = None
+    reasons: tuple[str, ...] = ()
+    """Codes of what could not be read."""
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    """Reward terms before their weights and `total`; empty where no reward was given."""
+    seconds: float = 0.0
+    """Wall time of the sample: its share of its batch."""
+    tokens: int = 0
+    """Length of the completion."""
+
+    def to_json(self) -> str:
+        """Write one line of JSON. Raises ValueError if the score is not finite, because a ranking needs every score."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Prediction:
+        """Read a line of `to_json`. Raises ValueError if a field is missing or unknown."""
+        values: dict[str, Any] = json.loads(line)
+        names = {entry.name for entry in fields(cls)}
+        if set(values) != names:
+            raise ValueError(f"not a prediction: the fields {sorted(set(values) ^ names)} are missing or unknown")
+        for name in ("boxes", "boxes_written", "true_boxes"):
+            values[name] = tuple(tuple(box) for box in values[name])
+        values["reasons"] = tuple(values["reasons"])
+        return cls(**values)
+
+
+def from_verdict(sample: Sample, verdict: Verdict, *, score: float, **measured: Any) -> Prediction:
+    """Set the verdict on a sample beside its labels; `measured` are further fields (`rewards`, `seconds`, `tokens`)."""
+    return Prediction(
+        **labels(sample),
+        predicted=verdict.anomalous,
+        score=score,
+        boxes=verdict.boxes,
+        boxes_written=verdict.boxes_written,
+        mask_iou=_mask_iou(sample, verdict),
+        text=verdict.text,
+        stages=dict(verdict.stages),
+        reasoning_letter=verdict.reasoning_letter,
+        answer_letter=verdict.answer_letter,
+        reasons=verdict.reasons,
+        **measured,
+    )
+
+
+def labels(sample: Sample) -> dict[str, Any]:
+    """Give the fields of a prediction that are known without a detector."""
+    return {
+        "id": sample.id,
+        "image": str(sample.image),
+        "category": sample.category,
+        "anomalous": sample.anomalous,
+        "defect_type": sample.defect_type,
+        "attributes": dict(sample.attributes),
+        "width": sample.width,
+        "height": sample.height,
+        "true_boxes": sample.boxes,
+    }
+
+
+def write(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Write `predictions.jsonl`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text("".join(f"{prediction.to_json()}\n" for prediction in predictions), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def read(path: Path) -> list[Prediction]:
+    """Read `predictions.jsonl`. Raises DataError naming the file and line that is no prediction."""
+    predictions = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                predictions.append(Prediction.from_json(line))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise DataError(f"{path}, line {number}: {error}") from error
+    return predictions
+
+
+def _mask_iou(sample: Sample, verdict: Verdict) -> float | None:
+    if not sample.anomalous or sample.mask is None:
+        return None
+    mask = read_mask(sample.mask, (sample.width, sample.height))
+    return mask_iou(verdict.boxes, mask) if np.any(mask) else None

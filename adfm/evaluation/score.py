@@ -1,0 +1,193 @@
+"""The anomaly score of an image: a log-odds, made of the probabilities of whole answer strings.
+
+For every letter the template writes the whole answer stage. The text before it and that stage are tokenised together,
+since a letter may merge with the `>` before it into one token. The letters' token sequences begin alike; what is common
+changes no odds and becomes part of the prompt, the rest is forced. The score is
+
+    log sum p(answers that mean anomalous) - log sum p(answers that mean normal)
+
+in float64, so that 800 and 900 stay apart where probabilities would both be 1. It needs nothing of what the model
+answered, so it is defined for every completion.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+
+from adfm.errors import ConfigError
+from adfm.grpo.logprob import forced
+from adfm.grpo.rollout import generate
+from adfm.models.vlm import VLM, EncodedPrompt
+from adfm.types import Completion, Prompt, Template
+
+Text = TypeVar("Text", str, list[int])
+
+
+@runtime_checkable
+class Score(Protocol):
+    """Where the anomaly score of an image comes from."""
+
+    name: str
+
+    def __call__(
+        self,
+        vlm: VLM,
+        template: Template,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        completions: Sequence[Completion],
+    ) -> list[float]:
+        """Score each prompt, given its greedy completion."""
+        ...
+
+
+class AnswerScore:
+    """The odds after the model's own greedy reasoning. They are nearly binary, as the reasoning has mostly decided."""
+
+    name = "answer"
+
+    def __call__(
+        self,
+        vlm: VLM,
+        template: Template,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        completions: Sequence[Completion],
+    ) -> list[float]:
+        """Score each prompt; see `reasoning_of` for where a completion is cut."""
+        return [
+            log_odds(vlm, template, prompt, prefix, reasoning_of(completion.text, template.answers(prompt)))
+            for prompt, prefix, completion in zip(prompts, encoded, completions, strict=True)
+        ]
+
+
+class DirectScore:
+    """The odds where the answer is forced without any reasoning."""
+
+    name = "direct"
+
+    def __call__(
+        self,
+        vlm: VLM,
+        template: Template,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        completions: Sequence[Completion],
+    ) -> list[float]:
+        """Score each prompt; the completions play no part."""
+        return [
+            log_odds(vlm, template, prompt, prefix, template.opening())
+            for prompt, prefix in zip(prompts, encoded, strict=True)
+        ]
+
+
+class SamplesScore:
+    """The odds of the mean probability over several sampled reasonings.
+
+    Each of `draws` completions is cut before its answer and gives the probability of every answer; their mean estimates
+    the probability of the answer whatever the reasoning was. It has less variance than the share of sampled verdicts
+    and fewer ties, and an unreadable answer needs no rule. The mean is taken over logarithms, so nothing saturates.
+    """
+
+    name = "samples"
+
+    def __init__(self, draws: int = 8, temperature: float = 1.0, seed: int = 0) -> None:
+        """Draw `draws` completions at `temperature`; the same seed gives the same draws."""
+        if draws < 1:
+            raise ConfigError(f"draws={draws}: the samples score needs at least one")
+        self.draws = draws
+        self.temperature = temperature
+        self.seed = seed
+
+    def __call__(
+        self,
+        vlm: VLM,
+        template: Template,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        completions: Sequence[Completion],
+    ) -> list[float]:
+        """Score each prompt from fresh draws; the greedy completions play no part."""
+        groups = generate(
+            vlm,
+            encoded,
+            group_size=self.draws,
+            temperature=self.temperature,
+            completion_tokens=vlm.config.completion_tokens,
+            generator=torch.Generator(vlm.device).manual_seed(self.seed),
+        )
+        return [
+            mean_log_odds([log_odds(vlm, template, prompt, prefix, reasoning) for reasoning in reasonings])
+            for prompt, prefix, group in zip(prompts, encoded, groups, strict=True)
+            for reasonings in [[reasoning_of(drawn.text, template.answers(prompt)) for drawn in group]]
+        ]
+
+
+SCORES: Mapping[str, Callable[[], Score]] = {"answer": AnswerScore, "direct": DirectScore, "samples": SamplesScore}
+"""By the names that `evaluate.score` and `score` take."""
+
+
+def log_odds(vlm: VLM, template: Template, prompt: Prompt, encoded: EncodedPrompt, before: str) -> float:
+    """Log-odds of anomalous against normal where the completion so far is `before` and the answer stage follows.
+
+    Raises:
+        ConfigError: the letters of this prompt do not decide between anomalous and normal.
+    """
+    letters = [letter for letter, meaning in prompt.choices.items() if meaning is not None]
+    anomalous = np.array([prompt.choices[letter] for letter in letters], dtype=bool)
+    if anomalous.all() or not anomalous.any():
+        raise ConfigError(f"{prompt.id}: its letters do not decide between anomalous and normal, so it has no score")
+    answers = template.answers(prompt)
+    tokens = [_tokens(vlm, before + answers[letter]) for letter in letters]
+    common = len(shared_prefix(tokens))
+    logprob = np.array(forced(vlm, encoded.extended(tokens[0][:common]), [ids[common:] for ids in tokens]))
+    return float(np.logaddexp.reduce(logprob[anomalous]) - np.logaddexp.reduce(logprob[~anomalous]))
+
+
+def reasoning_of(text: str, answers: Mapping[str, str]) -> str:
+    """Return what a completion says before its answer stage; all of it where that stage never begins.
+
+    The stage begins where what all answer strings have in common first stands in the text, in upper or lower case. A
+    later answer would have the first one as its reasoning.
+
+    >>> reasoning_of("<think>a crack</think><answer>b", {"a": "<answer>a</answer>", "b": "<answer>b</answer>"})
+    '<think>a crack</think>'
+    >>> reasoning_of("<think>a crack", {"a": "<answer>a</answer>", "b": "<answer>b</answer>"})
+    '<think>a crack'
+    """
+    opening = shared_prefix(list(answers.values()))
+    found = re.search(re.escape(opening), text, re.IGNORECASE) if opening else None
+    return text[: found.start()] if found else text
+
+
+def shared_prefix(sequences: Sequence[Text]) -> Text:
+    """Return what all sequences begin with.
+
+    >>> shared_prefix(["<answer>a</answer>", "<answer>b</answer>"])
+    '<answer>'
+    """
+    first = sequences[0]
+    alike = (len(set(items)) == 1 for items in zip(*sequences, strict=False))
+    return first[: sum(1 for _ in takewhile(bool, alike))]
+
+
+def mean_log_odds(odds: Sequence[float]) -> float:
+    """Log-odds of the mean of the probabilities that have these log-odds.
+
+    >>> mean_log_odds([900.0, 800.0]) > mean_log_odds([800.0, 800.0])
+    True
+    """
+    values = np.asarray(odds, dtype=np.float64)
+    anomalous, normal = -np.logaddexp(0, -values), -np.logaddexp(0, values)
+    return float(np.logaddexp.reduce(anomalous) - np.logaddexp.reduce(normal))
+
+
+def _tokens(vlm: VLM, text: str) -> list[int]:
+    """Tokenise what a model wrote, without the image tokens that it may have spelt out: sampling never draws them."""
+    return [token for token in vlm.tokenize(text) if token not in vlm.suppressed_token_ids]

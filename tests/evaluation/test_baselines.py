@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from adfm.errors import DataError
+from adfm.evaluation import metrics
+from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, largest_laplacian
+from adfm.types import Sample
+
+
+def test_always_normal_misses_everything(samples: list[Sample]) -> None:
+    found = metrics.summary(AlwaysNormal()(samples))
+    assert (found["overkill"], found["miss"], found["balanced_accuracy"], found["auroc"]) == (0.0, 1.0, 0.5, 0.5)
+    assert found["box_iou"] == 0.0
+
+
+def test_the_trivial_detector_finds_bright_squares(samples: list[Sample]) -> None:
+    assert min(map(largest_laplacian, samples[3:])) > 250 > max(map(largest_laplacian, samples[:3]))
+    found = metrics.summary(TrivialDetector.fit(samples)(samples))
+    assert (found["balanced_accuracy"], found["auroc"], found["unreadable"]) == (1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "anomalous", "threshold"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1], 3.0),
+        ([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], 2.0),  # 2 and 4 are equally good
+        ([5.0, 5.0, 7.0], [0, 1, 1], 7.0),
+        ([4.0, 3.0, 2.0, 1.0], [0, 0, 1, 1], 1.0),  # useless: everything is called anomalous
+    ],
+)
+def test_best_threshold_by_hand(scores: list[float], anomalous: list[int], threshold: float) -> None:
+    assert best_threshold(scores, [bool(one) for one in anomalous]) == threshold
+
+
+def test_a_threshold_needs_both_classes() -> None:
+    with pytest.raises(DataError, match="both classes"):
+        best_threshold([1.0, 2.0], [False, False])

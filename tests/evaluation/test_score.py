@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_support import template
+
+from adfm.errors import ConfigError
+from adfm.evaluation.score import (
+    SCORES,
+    AnswerScore,
+    DirectScore,
+    SamplesScore,
+    log_odds,
+    mean_log_odds,
+    reasoning_of,
+    shared_prefix,
+)
+from adfm.grpo.logprob import forced
+from adfm.models.vlm import VLM
+from adfm.types import Completion, Question, Sample
+
+ANSWERS = {"a": "<answer>a</answer>", "b": "<answer>b</answer>"}
+
+
+def completion(text: str) -> Completion:
+    return Completion(
+        token_ids=np.zeros(1, dtype=np.int64), sampler_logprob=np.zeros(1, dtype=np.float32), text=text, truncated=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning"),
+    [
+        ("<think>x</think><answer>a</answer>", "<think>x</think>"),
+        ("<think>x</think>\n<Answer> anything", "<think>x</think>\n"),
+        ("<think>x</think>", "<think>x</think>"),
+        ("<think>it was cut o", "<think>it was cut o"),
+        ("<answer>a</answer><answer>b</answer>", ""),
+        ("", ""),
+    ],
+)
+def test_the_reasoning_ends_where_the_answer_begins(text: str, reasoning: str) -> None:
+    assert reasoning_of(text, ANSWERS) == reasoning
+
+
+def test_answers_that_begin_differently_follow_the_whole_text() -> None:
+    assert reasoning_of("so: yes", {"a": "yes", "b": "no"}) == "so: yes"
+
+
+def test_shared_prefix() -> None:
+    assert shared_prefix([[1, 2, 3], [1, 2], [1, 2, 4]]) == [1, 2]
+    assert shared_prefix(["abc", "xbc"]) == ""
+
+
+def test_the_mean_of_log_odds_is_of_probabilities_and_does_not_saturate() -> None:
+    assert mean_log_odds([0.0, math.log(3)]) == pytest.approx(math.log(0.625 / 0.375))
+    assert mean_log_odds([2.5]) == pytest.approx(2.5)
+    assert mean_log_odds([-900.0, -800.0]) == pytest.approx(-800 - math.log(2))
+    assert mean_log_odds([900.0, 800.0]) == pytest.approx(800 + math.log(2))
+
+
+@pytest.mark.parametrize("option", ["three_stage", "single_stage", "single_stage_boxes"])
+def test_log_odds_are_of_the_whole_answer_strings(vlm: VLM, samples: list[Sample], option: str) -> None:
+    asked = template(option)
+    prompt = asked.ask(samples[4], vlm.frames)
+    encoded = vlm.encode(prompt)
+    before = "<think>a dark spot.</think>"
+    whole = {letter: vlm.tokenize(before + answer) for letter, answer in asked.answers(prompt).items()}
+    logprob = dict(zip(whole, forced(vlm, encoded, list(whole.values())), strict=True))
+    anomalous, normal = sorted(prompt.choices, key=lambda letter: not prompt.choices[letter])
+    assert log_odds(vlm, asked, prompt, encoded, before) == pytest.approx(
+        logprob[anomalous] - logprob[normal], abs=1e-4
+    )
+
+
+def test_log_odds_sum_over_letters_of_one_meaning(vlm: VLM, samples: list[Sample]) -> None:
+    asked = template("single_stage")
+    question = Question(text="Which?", options={"A": "crack", "B": "none", "C": "hole"}, answer="B")
+    sample = replace(samples[0], question=question)
+    prompt = replace(asked.ask(sample, vlm.frames), choices={"A": True, "B": False, "C": True})
+    encoded = vlm.encode(prompt)
+    a, b, c = forced(vlm, encoded, [vlm.tokenize(answer) for answer in asked.answers(prompt).values()])
+    assert log_odds(vlm, asked, prompt, encoded, "") == pytest.approx(np.logaddexp(a, c) - b, abs=1e-4)
+
+
+def test_letters_that_decide_nothing_have_no_score(vlm: VLM, samples: list[Sample]) -> None:
+    asked = template("single_stage")
+    question = Question(text="Which?", options={"A": "crack", "B": "hole"}, answer="A", kind="defect type")
+    prompt = asked.ask(replace(samples[4], question=question), vlm.frames)
+    with pytest.raises(ConfigError, match="do not decide"):
+        log_odds(vlm, asked, prompt, vlm.encode(prompt), "")
+
+
+def test_every_score_is_defined_for_any_text(vlm: VLM, samples: list[Sample]) -> None:
+    asked = template("three_stage")
+    texts = ["", "<think>", "no tags at all é", "<think>x</think><answer>neither</answer>", "<|image_pad|><answer>"]
+    prompts = [asked.ask(sample, vlm.frames) for sample in samples[: len(texts)]]
+    encoded = [vlm.encode(prompt) for prompt in prompts]
+    for score in (AnswerScore(), DirectScore(), SamplesScore(draws=2)):
+        found = score(vlm, asked, prompts, encoded, [completion(text) for text in texts])
+        assert len(found) == len(texts)
+        assert np.isfinite(found).all()
+        assert SCORES[score.name] is type(score)
+
+
+def test_the_answer_score_depends_on_the_reasoning_and_the_direct_one_does_not(vlm: VLM, samples: list[Sample]) -> None:
+    asked = template("three_stage")
+    prompt = asked.ask(samples[0], vlm.frames)
+    texts = ["<think>a crack</think><answer>a</answer>", "<think>none</think><answer>a</answer>"]
+    for score, same in ((AnswerScore(), False), (DirectScore(), True)):
+        one, other = (score(vlm, asked, [prompt], [vlm.encode(prompt)], [completion(text)])[0] for text in texts)
+        assert (one == other) is same
+    assert DirectScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [completion("")]) == [
+        log_odds(vlm, asked, prompt, vlm.encode(prompt), asked.opening())
+    ]
+
+
+def test_the_answer_itself_does_not_change_the_answer_score(vlm: VLM, samples: list[Sample]) -> None:
+    asked = template("three_stage")
+    prompt = asked.ask(samples[0], vlm.frames)
+    texts = ["<think>x</think><answer>a</answer>", "<think>x</think><answer>b</answer>", "<think>x</think>"]
+    found = {AnswerScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [completion(text)])[0] for text in texts}
+    assert len(found) == 1
+
+
+def test_samples_repeat_with_the_seed_and_need_at_least_one_draw(vlm: VLM, samples: list[Sample]) -> None:
+    asked = template("three_stage")
+    prompts = [asked.ask(sample, vlm.frames) for sample in samples[:2]]
+    encoded = [vlm.encode(prompt) for prompt in prompts]
+    completions = [completion("")] * 2
+    first, again, other = (
+        SamplesScore(draws=3, seed=seed)(vlm, asked, prompts, encoded, completions) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+    with pytest.raises(ConfigError, match="draws=0"):
+        SamplesScore(draws=0)
