@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+from transformers.utils.hub import cached_file
 
 from adfm.errors import ConfigError
 from adfm.models import tiny
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+ADAPTER = "default"
+"""PEFT's name of the adapter that trains or is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,14 @@ def load_base(source: Source, dtype: torch.dtype) -> Any:
 
 
 def load_tokenizer(source: Source) -> Any:
-    """Load the tokenizer with a chat template that can show images."""
-    return AutoTokenizer.from_pretrained(source.path, revision=source.revision)
+    """Load the tokenizer, with the chat template of the checkpoint's processor where that lies in a file of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
+    template = cached_file(
+        source.path, "chat_template.json", revision=source.revision, _raise_exceptions_for_missing_entries=False
+    )
+    if template is not None:
+        tokenizer.chat_template = json.loads(Path(template).read_text(encoding="utf-8"))["chat_template"]
+    return tokenizer
 
 
 @contextmanager
@@ -105,20 +114,18 @@ def write_weights(folder: Path, base: Any, tower: dict[str, Tensor], dtype: torc
 
 def write_adapter(folder: Path, model: PeftModel) -> None:
     """Write a LoRA adapter as PEFT does."""
-    model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+    model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
 
 
 @torch.no_grad()
 def _merged(base: Any) -> dict[str, Tensor]:
-    """Return the weights of a model as if it had no adapters, the active adapter added in."""
+    """Return the weights of a model with its adapter, if it has one, added in."""
     weights = {
         name.replace(".base_layer.", "."): weight for name, weight in base.state_dict().items() if ".lora_" not in name
     }
     for name, module in base.named_modules():
-        if isinstance(module, LoraLayer):
-            adapter = module.active_adapters[0]
-            delta = module.get_delta_weight(adapter)  # pyright: ignore[reportCallIssue]
-            weights[f"{name}.weight"] = weights[f"{name}.weight"] + delta
+        if isinstance(module, LoraLinear):
+            weights[f"{name}.weight"] = weights[f"{name}.weight"] + module.get_delta_weight(ADAPTER)
     return weights
 
 

@@ -95,7 +95,7 @@ class Encoder:
             )
         if prompt.images and prompt.frame.image_size != (seen := self.reader.seen_size(encoded.images[-1])):
             raise ConfigError(
-                f"{prompt.id}: the prompt speaks of an image of {prompt.frame.image_size} pixels, the model sees {seen}: "
+                f"{prompt.id}: the prompt speaks of {prompt.frame.image_size} pixels, the model sees {seen}: "
                 f"the sample's width and height are wrong, or model.frames lacks factor={self.reader.factor} "
                 "and the limits model.min_pixels and model.max_pixels"
             )
@@ -106,7 +106,7 @@ class Encoder:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of ids without the tokens of the chat format (`<|...|>`); `<think>` stays, be it one token."""
+        """Return the text of ids without the tokens of the chat format (`<|...|>`); `<think>` always stays."""
         kept = [int(number) for number in token_ids if int(number) not in self._chat_token_ids]
         return self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 

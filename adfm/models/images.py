@@ -50,13 +50,14 @@ class ImageReader:
     def load(cls, path: str, *, revision: str | None, min_pixels: int, max_pixels: int) -> ImageReader:
         """Load the image processor of a checkpoint with own pixel limits.
 
-        It is always the PIL backend: torchvision's differs slightly, and an image must give the same features everywhere.
+        The backend is always PIL: torchvision's differs slightly, and an image must give the same features everywhere.
         """
         processor = AutoImageProcessor.from_pretrained(
             path,
             revision=revision,
             backend="pil",
-            size={"shortest_edge": min_pixels, "longest_edge": max_pixels},
+            min_pixels=min_pixels,
+            max_pixels=max_pixels,
         )
         return cls(processor)
 

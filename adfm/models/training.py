@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from adfm.errors import ConfigError
-from adfm.models.checkpoint import Source
+from adfm.models.checkpoint import ADAPTER, Source
 
 LANGUAGE_MODEL = "model.language_model"
 
@@ -20,8 +20,8 @@ LANGUAGE_MODEL = "model.language_model"
 EVERYTHING = SimpleNamespace(vision=True, merger=True, language=True)
 """The freeze rules of a model that does not train."""
 
-CURRENT, START = "default", "start"
-"""Names of the adapter that trains and, where a saved one is trained on, of its unchanged copy."""
+START = "start"
+"""Name of the unchanged copy of a saved adapter that is trained on."""
 
 
 def freeze(base: Any, rules: Any) -> None:
@@ -97,7 +97,7 @@ def continue_lora(base: Any, adapter: str, *, rank: int) -> PeftModel:
         ConfigError: if the saved adapter has another rank.
     """
     model = PeftModel.from_pretrained(base, adapter, is_trainable=True, autocast_adapter_dtype=False)
-    if (saved := model.peft_config[CURRENT].r) != rank:  # pyright: ignore[reportAttributeAccessIssue]
+    if (saved := model.peft_config[ADAPTER].r) != rank:  # pyright: ignore[reportAttributeAccessIssue]
         raise ConfigError(f"model.path: {adapter} is a LoRA adapter of rank {saved}; set model.lora.rank={saved}")
     model.load_adapter(adapter, START, is_trainable=False, autocast_adapter_dtype=False)
     return model
@@ -114,9 +114,9 @@ def starting_adapter(model: PeftModel) -> Iterator[None]:
     try:
         yield
     finally:
-        model.base_model.set_adapter(CURRENT)  # pyright: ignore[reportCallIssue]
+        model.base_model.set_adapter(ADAPTER)  # pyright: ignore[reportCallIssue]
 
 
 def checkpoint_language_layers(base: Any) -> None:
     """Recompute the language layers in the backward pass. The tower is left alone: frozen, it has no backward."""
-    base.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+    base.model.language_model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

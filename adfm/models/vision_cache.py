@@ -58,7 +58,7 @@ class VisionCache:
     """Features by image: memory first, then disk.
 
     An entry on disk is named after the image's bytes, its grid and `fingerprint`, and carries its own name and a
-    checksum; one that does not match both (torn, corrupted, copied from elsewhere) is deleted and made again, never used.
+    checksum; one that does not match both (torn, corrupted, copied from elsewhere) is made again, never used.
 
     Args:
         memory_bytes: Limit of what is kept in memory.
@@ -122,5 +122,5 @@ class VisionCache:
 
 
 def _metadata(path: Path, features: Tensor) -> dict[str, str]:
-    content = features.contiguous().view(torch.uint8).numpy()
+    content = features.contiguous().view(torch.uint8).numpy().tobytes()
     return {"entry": path.stem, "checksum": hashlib.sha256(content).hexdigest()}

@@ -1,4 +1,4 @@
-"""A vision-language model as the rest of adfm sees it: ids, positions and features of prompts; load, save, reference."""
+"""A vision-language model as the rest of adfm sees it: ids, positions, features; load, save, reference."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class VLM:
         Args:
             config: Has the fields of `adfm.config.schema.ModelConfig`; `frames` is the object itself.
             device: Where weights and features live.
-            train: Whether freeze rules, LoRA and gradient checkpointing apply; otherwise all is frozen and in eval mode.
+            train: Whether freeze rules, LoRA and gradient checkpointing apply; otherwise all is frozen, in eval mode.
 
         Raises:
             ConfigError: if the checkpoint cannot be had, or what is to train contradicts it or itself.
@@ -159,14 +159,16 @@ class VLM:
         yield self._reference
 
     def _frozen_copy(self) -> VLM:
-        """Copy what trains and share everything else."""
+        """Copy what trains and share everything else, the configuration too, so that both attend in the same way."""
         if any(hasattr(weight, "ds_id") for weight in self.model.parameters()):
             raise RuntimeError(
                 "the reference must be made before deepspeed.initialize: enter VLM.reference() once before it"
             )
-        memo = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
+        shared: list[Any] = [weight for weight in self.model.parameters() if not weight.requires_grad]
+        shared += [module.config for module in self.model.modules() if hasattr(module, "config")]
         if not self.tower.trains:
-            memo[id(self.tower.visual)] = self.tower.visual
+            shared.append(self.tower.visual)
+        memo = {id(item): item for item in shared}
         twin = copy.copy(self)
         twin.model = copy.deepcopy(self.model, memo).requires_grad_(False).eval()
         twin.tower = self.tower.of(twin.model)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from adfm.models import vlm as vlm_module
+from adfm.models.images import ImageKey
+from adfm.models.tower import PatchProjection
+from adfm.models.vision_cache import MemoryStore, VisionCache, default_folder
+from adfm.models.vlm import VLM
+from adfm.types import Prompt
+
+
+def key(name: str) -> ImageKey:
+    return ImageKey(Path(f"{name}.png"), name, (1, 8, 8))
+
+
+def count_tower_calls(vlm: VLM) -> list[int]:
+    """Append to the list that is returned at each call of the tower."""
+    calls: list[int] = []
+    vlm.tower.visual.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_memory_drops_the_least_recently_used() -> None:
+    store = MemoryStore(limit_bytes=100)
+    store.put(key("a"), torch.zeros(10))
+    store.put(key("b"), torch.zeros(10))
+    assert store.get(key("a")) is not None
+    store.put(key("c"), torch.zeros(10))
+    assert [name for name in "abc" if store.get(key(name)) is not None] == ["a", "c"]
+    store.put(key("d"), torch.zeros(100))
+    assert store.get(key("d")) is None
+    assert store.used_bytes == 80
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_disk_round_trip(tmp_path: Path, dtype: torch.dtype) -> None:
+    features = torch.randn(3, 16, 64).to(dtype)
+    VisionCache(0, tmp_path, lambda: "tower").put(key("a"), features)
+    found = VisionCache(0, tmp_path, lambda: "tower").get(key("a"))
+    assert found is not None
+    assert torch.equal(found, features)
+    assert VisionCache(0, tmp_path, lambda: "another tower").get(key("a")) is None
+    assert VisionCache(0, tmp_path, lambda: "tower").get(key("b")) is None
+
+
+def test_corrupt_or_foreign_entry_is_never_used(tmp_path: Path) -> None:
+    cache = VisionCache(0, tmp_path, lambda: "tower")
+    cache.put(key("a"), torch.randn(1, 16, 64))
+    entry = cache.entry(key("a"))
+    whole = entry.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1]), b"", b"not safetensors at all"):
+        entry.write_bytes(content)
+        assert cache.get(key("a")) is None
+        assert not entry.exists()
+    foreign = cache.entry(key("b"))
+    foreign.parent.mkdir(parents=True, exist_ok=True)
+    foreign.write_bytes(whole)
+    assert cache.get(key("b")) is None
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADFM_CACHE", str(tmp_path))
+    assert default_folder() == tmp_path / "features"
+
+
+def test_frozen_tower_runs_once_per_image(load: Callable[..., VLM], make_prompt: Callable[..., Prompt]) -> None:
+    vlm = load()
+    calls = count_tower_calls(vlm)
+    one, two = make_prompt("one", (112, 112)), make_prompt("two", (112, 112), (64, 128))
+    first = vlm.features([vlm.encode(one), vlm.encode(two)])["image"].pooler_output
+    assert len(calls) == 3
+    again = vlm.features([vlm.encode(two), vlm.encode(one), vlm.encode(one)])["image"].pooler_output
+    assert len(calls) == 3
+    assert torch.equal(again[0], first[1])
+    assert torch.equal(again[2], first[0])
+    assert not first[0].requires_grad
+
+
+def test_disk_entry_serves_the_next_process_and_is_rebuilt_when_corrupt(
+    load: Callable[..., VLM], make_prompt: Callable[..., Prompt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vlm_module, "default_folder", lambda: tmp_path)
+    prompt = make_prompt("kept", (112, 112))
+    made = load(feature_cache_disk=True)
+    features = made.features([made.encode(prompt)])["image"].pooler_output[0]
+    (entry,) = tmp_path.rglob("*.safetensors")
+    for content, expected in ((entry.read_bytes(), 0), (b"torn", 1)):
+        entry.write_bytes(content)
+        vlm = load(feature_cache_disk=True)
+        calls = count_tower_calls(vlm)
+        assert torch.equal(vlm.features([vlm.encode(prompt)])["image"].pooler_output[0], features)
+        assert len(calls) == expected
+
+
+def test_patch_embedding_is_the_convolution(load: Callable[..., VLM]) -> None:
+    projection = load(train=False).tower.visual.patch_embed.proj
+    assert isinstance(projection, PatchProjection)
+    pixels = torch.randn(12, *projection.weight.shape[1:])
+    expected = torch.nn.functional.conv3d(pixels, projection.weight, projection.bias, stride=projection.stride)
+    torch.testing.assert_close(projection(pixels), expected, atol=1e-5, rtol=1e-5)
