@@ -1,0 +1,81 @@
+"""Completions to look at later: what the policy was shown, what it wrote, how it was read and what it earned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from adfm.tracking import jsonl
+from adfm.types import Group, StepRecord
+
+
+class Gallery:
+    """Write `samples/step_000010.jsonl` every `every` steps (and after the first), one line a completion."""
+
+    def __init__(self, every: int = 10, groups: int = 4) -> None:
+        """Keep the first `groups` prompts of a step."""
+        self.every = every
+        self.groups = groups
+        self._folder: Path | None = None
+
+    def before_run(self, run: Any) -> None:
+        """Remove the files of steps that a resumed run makes again; only rank 0 writes."""
+        if not run.is_main:
+            return
+        self._folder = run.folder.samples
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.glob("step_*.jsonl"):
+            if step_of(path) > run.step:
+                path.unlink()
+
+    def after_step(self, record: StepRecord) -> None:
+        """Write the step's completions when it is due."""
+        if self._folder is None or not (record.step == 1 or record.step % self.every == 0):
+            return
+        lines = [jsonl.line(row) for group in record.groups[: self.groups] for row in rows(record.step, group)]
+        (self._folder / f"step_{record.step:06d}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def after_run(self) -> None:
+        """Do nothing: every file is already whole."""
+
+
+def step_of(path: Path) -> int:
+    """Give the step that a sample file belongs to.
+
+    >>> step_of(Path("samples/step_000010.jsonl"))
+    10
+    """
+    return int(path.stem.removeprefix("step_"))
+
+
+def rows(step: int, group: Group) -> list[dict[str, Any]]:
+    """Say everything about a group in plain values, one row a completion; boxes in original pixels."""
+    sample = group.prompt.sample
+    known = {
+        "step": step,
+        "prompt": group.prompt.id,
+        "image": str(sample.image),
+        "width": sample.width,
+        "height": sample.height,
+        "category": sample.category,
+        "anomalous": sample.anomalous,
+        "defect_type": sample.defect_type,
+        "true_boxes": sample.boxes,
+        "key": group.prompt.key,
+    }
+    return [
+        known
+        | {
+            "completion": verdict.text,
+            "stages": dict(verdict.stages),
+            "reasoning_letter": verdict.reasoning_letter,
+            "answer_letter": verdict.answer_letter,
+            "verdict": verdict.anomalous,
+            "boxes": verdict.boxes,
+            "rewards": {name: float(values[index]) for name, values in group.rewards.terms.items()},
+            "total": float(group.rewards.total[index]),
+            "truncated": completion.truncated,
+            "reasons": verdict.reasons,
+        }
+        for index, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True))
+    ]

@@ -1,0 +1,214 @@
+"""Small line charts as inline SVG; the page's script adds a cursor that reads the values out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup, escape
+
+COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#dc2626", "#0891b2", "#a16207", "#be185d")
+WIDTH, HEIGHT = 320, 160
+LEFT, RIGHT, TOP, BOTTOM = 44, 13, 6, 20
+MOST_POINTS = 400
+LEAST_SMOOTHED = 40
+"""Lines of at least as many points get a smoothed line over the faint raw one."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One line of a chart: points in the order of x, and by option how far each spreads above and below."""
+
+    name: str
+    points: Sequence[Point]
+    spread: Sequence[float] | None = None
+    """Half the height of the band at each point."""
+    dots: bool = False
+    """Draw each point, for values that are far apart."""
+    smooth: bool = True
+    """Draw a long line faint and its running mean over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Where data lies in the picture."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def across(self, x: float) -> float:
+        """Take x from data to the picture."""
+        low, high = self.x
+        return LEFT + (x - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    def down(self, y: float) -> float:
+        """Take y from data to the picture."""
+        low, high = self.y
+        return HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def lines(series: Sequence[Series], *, paths: bool = False) -> Markup:
+    """Draw series over a common x.
+
+    With `paths`, y is not a function of x: each series is a way through the plane, its start hollow and its end filled.
+    """
+    series = [line if paths else thinned(line) for line in series if line.points]
+    axes = _axes(series)
+    parts = [_grid(axes, whole_x=not paths)]
+    for index, line in enumerate(series):
+        colour = COLOURS[index % len(COLOURS)]
+        smooth = line.smooth and not line.dots and len(line.points) >= LEAST_SMOOTHED
+        parts += [_band(line, axes, colour)] if line.spread is not None else []
+        parts.append(_way(line.points, axes, colour, opacity=0.3 if smooth else 1.0))
+        parts += [_way(_smooth_points(line), axes, colour)] if smooth else []
+        parts += [_ends(line, axes, colour)] if paths else []
+        parts += [_dots(line, axes, colour)] if line.dots or len(line.points) == 1 else []
+    readout = "" if paths else _readout(series, axes)
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" data-readout="{}">{}</svg>').format(
+        WIDTH, HEIGHT, readout, Markup("").join(parts)
+    )
+
+
+def thinned(line: Series) -> Series:
+    """Replace neighbouring points by their mean where there are more than a picture can show."""
+    stride = math.ceil(len(line.points) / MOST_POINTS)
+    if stride == 1:
+        return line
+    chunks = [line.points[start : start + stride] for start in range(0, len(line.points), stride)]
+    spread = line.spread and [_mean(line.spread[at : at + stride]) for at in range(0, len(line.points), stride)]
+    points = [(chunk[-1][0], _mean([y for _, y in chunk])) for chunk in chunks]
+    return replace(line, points=points, spread=spread)
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Average over a window of a tenth of the line, centred and cut at the ends.
+
+    >>> smoothed([0.0, 3.0, 6.0])
+    [0.0, 3.0, 6.0]
+    """
+    half = len(values) // 20
+    return [_mean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Choose round numbers between `low` and `high`.
+
+    >>> ticks(0, 1)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    >>> ticks(0, 37)
+    [0, 10, 20, 30]
+    """
+    size = 10 ** math.floor(math.log10((high - low) / most))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10, 20) if (high - low) / (size * factor) <= most - 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits.
+
+    >>> number(0.12345), number(1234567.0), number(0.0000321), number(40.0)
+    ('0.123', '1.23M', '3.2e-05', '40')
+    """
+    size = abs(value)
+    if size >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    if size >= 1e4:
+        return f"{value / 1e3:.3g}k"
+    if 0 < size < 1e-3:
+        return f"{value:.2g}"
+    return f"{value:.0f}" if size >= 1000 else f"{value:.3g}"
+
+
+def _axes(series: Sequence[Series]) -> Axes:
+    xs = [x for line in series for x, _ in line.points]
+    edges = [y for line in series for lower, upper in _reach(line) for y in (lower, upper)]
+    return Axes(_room(min(xs), max(xs), margin=0.0), _room(min(edges), max(edges), margin=0.06))
+
+
+def _reach(line: Series) -> list[tuple[float, float]]:
+    """Give the lowest and the highest that is drawn at each point."""
+    spread = line.spread if line.spread is not None else [0.0] * len(line.points)
+    return [(y - half, y + half) for (_, y), half in zip(line.points, spread, strict=True)]
+
+
+def _room(low: float, high: float, margin: float) -> tuple[float, float]:
+    """Widen a range a little, and a range of one value so far that it can be drawn."""
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-12):
+        half = abs(low) / 2 or 0.5
+        return low - half, high + half
+    return low - margin * (high - low), high + margin * (high - low)
+
+
+def _grid(axes: Axes, *, whole_x: bool) -> Markup:
+    rule = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
+    label = Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
+    parts = []
+    for tick in ticks(*axes.y):
+        down = axes.down(tick)
+        parts.append(rule.format(LEFT, WIDTH - RIGHT, down, down))
+        parts.append(label.format(LEFT - 6, down + 3.5, "end", number(tick)))
+    for tick in ticks(*axes.x):
+        if tick == int(tick) or not whole_x:
+            parts.append(label.format(axes.across(tick), HEIGHT - 5, "middle", number(tick)))
+    return Markup("").join(parts)
+
+
+def _band(line: Series, axes: Axes, colour: str) -> Markup:
+    xs = [x for x, _ in line.points]
+    lower, upper = zip(*_reach(line), strict=True)
+    edge = [*zip(xs, upper, strict=True), *reversed(list(zip(xs, lower, strict=True)))]
+    corners = _corners(edge, axes)
+    return Markup('<polygon points="{}" fill="{}" fill-opacity="0.13"/>').format(corners, colour)
+
+
+def _way(points: Sequence[Point], axes: Axes, colour: str, opacity: float = 1.0) -> Markup:
+    polyline = (
+        '<polyline points="{}" fill="none" stroke="{}" stroke-opacity="{}" stroke-width="1.6" stroke-linejoin="round"/>'
+    )
+    return Markup(polyline).format(_corners(points, axes), colour, opacity)
+
+
+def _smooth_points(line: Series) -> list[Point]:
+    means = smoothed([y for _, y in line.points])
+    return [(x, mean) for (x, _), mean in zip(line.points, means, strict=True)]
+
+
+def _dots(line: Series, axes: Axes, colour: str) -> Markup:
+    dot = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.6" fill="{}"/>')
+    return Markup("").join(dot.format(axes.across(x), axes.down(y), colour) for x, y in line.points)
+
+
+def _ends(line: Series, axes: Axes, colour: str) -> Markup:
+    dot = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="4.5" fill="{}" stroke="{}" stroke-width="1.6"/>')
+    (x0, y0), (x1, y1) = line.points[0], line.points[-1]
+    start = dot.format(axes.across(x0), axes.down(y0), "#fff", colour)
+    return start + dot.format(axes.across(x1), axes.down(y1), colour, colour)
+
+
+def _corners(points: Sequence[Point], axes: Axes) -> str:
+    return " ".join(f"{axes.across(x):.1f},{axes.down(y):.1f}" for x, y in points)
+
+
+def _readout(series: Sequence[Series], axes: Axes) -> str:
+    """Say, for the cursor, every x with its place in the picture and each line's value there."""
+    xs = sorted({x for line in series for x, _ in line.points})
+    values = [dict(line.points) for line in series]
+    shown = [[number(known[x]) if x in known else None for known in values] for x in xs]
+    rows = [[round(axes.across(x), 1), number(x), *numbers] for x, numbers in zip(xs, shown, strict=True)]
+    return json.dumps({"names": [line.name for line in series], "rows": rows})
+
+
+def legend(series: Sequence[Series]) -> Markup:
+    """Name the lines of a chart in their colours."""
+    key = Markup('<span class="key"><i style="background:{}"></i>{}</span>')
+    shown = [line for line in series if line.points]
+    return Markup("").join(key.format(COLOURS[i % len(COLOURS)], escape(line.name)) for i, line in enumerate(shown))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,131 @@
+"""Weights & Biases: curves and a table of completions with their boxes, offline unless asked otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from adfm.errors import ConfigError
+from adfm.tracking.gallery import rows
+from adfm.types import Box, Group, StepRecord
+
+
+class WandB:
+    """Log to W&B under the run's own id, so that a resumed run goes on in the same curves.
+
+    Offline (the default) needs neither account nor network and keeps everything in the run folder's `wandb/`;
+    `wandb sync <run folder>/wandb/offline-run-*` uploads it later. Runs of a study form a W&B group.
+    """
+
+    def __init__(
+        self,
+        project: str = "adfm",
+        mode: Literal["offline", "online"] = "offline",
+        entity: str | None = None,
+        table_every: int = 20,
+        groups: int = 4,
+    ) -> None:
+        """Log the completions of a step's first `groups` prompts every `table_every` steps."""
+        self.project = project
+        self.mode = mode
+        self.entity = entity
+        self.table_every = table_every
+        self.groups = groups
+        self._run: Any = None
+
+    def before_run(self, run: Any) -> None:
+        """Open the W&B run; only rank 0 logs.
+
+        Raises:
+            ConfigError: W&B could not start: not logged in, no network, no right to the project.
+        """
+        if not run.is_main:
+            return
+        import wandb
+
+        os.environ.setdefault("WANDB_DATA_DIR", str(run.folder.path / "wandb"))  # pictures of tables, before upload
+        try:
+            self._run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                id=run.id,
+                name=run.folder.path.name,
+                group=run.study,
+                dir=run.folder.path,
+                config=dict(run.config),
+                resume="allow",
+                mode=self.mode,
+                settings=wandb.Settings(console="off", silent=self.mode == "offline"),
+            )
+        except wandb.Error as error:
+            raise ConfigError(
+                f"logger.wandb: W&B did not start ({error}). Log in by `wandb login`, or keep the run on this machine: "
+                "logger.wandb.mode=offline"
+            ) from error
+
+    def after_step(self, record: StepRecord) -> None:
+        """Log the step's metrics, and its table of completions when it is due."""
+        if self._run is None:
+            return
+        logged: dict[str, Any] = dict(record.metrics)
+        if record.step == 1 or record.step % self.table_every == 0:
+            logged["completions"] = table(record.step, record.groups[: self.groups])
+        self._run.log(logged, step=record.step)
+
+    def after_run(self) -> None:
+        """Close the W&B run, waiting for what is still to be written or uploaded."""
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+def table(step: int, groups: Sequence[Group]) -> Any:
+    """Make a `wandb.Table` with one row a completion; its image carries the true and the predicted boxes."""
+    import wandb
+
+    terms = sorted({name for group in groups for name in group.rewards.terms})
+    columns = ["step", "prompt", "image", "label", "verdict", *terms, "total", "completion", "truncated", "reasons"]
+    made = wandb.Table(columns=columns)
+    for group in groups:
+        for row in rows(step, group):
+            made.add_data(*_cells(row, terms))
+    return made
+
+
+def _cells(row: dict[str, Any], terms: list[str]) -> list[Any]:
+    import wandb
+
+    boxes = {"true": _overlay(row["true_boxes"], "true"), "predicted": _overlay(row["boxes"], "predicted")}
+    return [
+        row["step"],
+        row["prompt"],
+        wandb.Image(row["image"], boxes=boxes),
+        _label(row["anomalous"]),
+        _label(row["verdict"]),
+        *(row["rewards"].get(name) for name in terms),
+        row["total"],
+        row["completion"],
+        row["truncated"],
+        " ".join(row["reasons"]),
+    ]
+
+
+def _label(anomalous: bool | None) -> str:
+    return {True: "anomalous", False: "normal", None: "unread"}[anomalous]
+
+
+def _overlay(boxes: tuple[Box, ...], name: str) -> dict[str, Any]:
+    """Say boxes as W&B wants them, in pixels of the original image."""
+    return {
+        "box_data": [
+            {
+                "position": {"minX": x0, "minY": y0, "maxX": x1, "maxY": y1},
+                "domain": "pixel",
+                "class_id": 0,
+                "box_caption": name,
+            }
+            for x0, y0, x1, y1 in boxes
+        ],
+        "class_labels": {0: name},
+    }
