@@ -66,7 +66,7 @@ def draw(kind: str, image: Picture, material: Picture, contrast: float, rng: Gen
     amplitude = np.sqrt(max(wanted**2 - _rms(fixed[mask]) ** 2, (0.4 * wanted) ** 2))
     sign = -1 if change.dark_only else _sign(float(grey[mask].mean()), amplitude, rng)
     scale = sign * amplitude / max(_rms((change.tonal @ LUMA)[mask]), 1e-3)
-    result = np.clip(image + change.fixed + change.tonal * np.float32(scale), 0.02, 0.98)
+    result = np.clip(image + (change.fixed + change.tonal * scale).astype(image.dtype), 0.02, 0.98)
     reached = _rms(((result - image) @ LUMA)[mask]) / deviation
     return Defect(result, mask, float(reached), f"{'bright' if sign > 0 else 'dark'} {change.words}")
 
@@ -188,7 +188,7 @@ def stain(image: Picture, material: Picture, rng: Generator) -> Change:
     size = image.shape[0]
     unit = size / 112
     sharp = _blob(rng, size, rng.uniform(8, 22) * unit, 0.3)
-    cover = gaussian_filter(sharp, rng.uniform(0.8, 2.0) * unit)
+    cover = np.clip(1.2 * gaussian_filter(sharp, rng.uniform(0.8, 2.0) * unit) - 0.1, 0, 1)
     tonal = (cover * (0.4 + image @ LUMA))[..., None] * _tint(rng, 0.25)
     return Change(cover, 0.0, tonal, "stain")
 
@@ -203,7 +203,7 @@ def dent(image: Picture, material: Picture, rng: Generator) -> Change:
     slope_y, slope_x = np.gradient(height)
     shade = np.cos(turn) * slope_x + np.sin(turn) * slope_y
     shade = shade / np.abs(shade).max() + 0.35 * height
-    cover = np.clip(2 * height, 0, 1)
+    cover = np.clip(2.2 * height - 0.15, 0, 1)
     return Change(cover, 0.0, (cover * shade)[..., None] * np.ones(3, np.float32), "dent")
 
 

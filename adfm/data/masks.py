@@ -11,10 +11,11 @@ from adfm.types import Box
 
 
 def ellipse(size: int) -> np.ndarray:
-    """Return a `size` x `size` elliptical kernel (`size` odd): 1 inside the inscribed circle."""
+    """Return a `size` x `size` elliptical kernel (`size` odd), each row rounded as OpenCV does."""
     radius = size // 2
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return (x**2 + y**2 <= (radius + 0.25) ** 2).astype(np.uint8)
+    offset = np.arange(-radius, radius + 1)
+    reach = np.rint(np.sqrt(radius**2 - offset**2))
+    return (np.abs(offset)[None, :] <= reach[:, None]).astype(np.uint8)
 
 
 def kernel_size(height: int, width: int, ratio: float) -> int:
@@ -34,7 +35,8 @@ def boxes_from_mask(mask: Bool[np.ndarray, "height width"], *, dilation: float, 
     AD-FM section 4 (dilate, connected components, enclosing boxes); kernel and smallest area as in a third party's
     re-implementation, since the paper's text does not give them.
     """
-    kernel = ellipse(kernel_size(*mask.shape, dilation))
+    height, width = mask.shape
+    kernel = ellipse(kernel_size(height, width, dilation))
     joined = dilate(mask.astype(np.uint8), kernel) if dilation > 0 else mask
     components = label(joined > 0, connectivity=2) * mask
     found = []

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.random import Generator
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 Tone = Float[np.ndarray, "size size"]
 
@@ -44,7 +44,8 @@ def _cells(rng: Generator, size: int, spacing: float) -> tuple[Tone, Tone, np.nd
     half = size // 2
     points = rng.uniform(0, size, (count, 2))
     y, x = np.mgrid[0:half, 0:half] * (size / half)
-    distance, index = cKDTree(points, boxsize=size).query(np.stack([y, x], -1).reshape(-1, 2), k=2)
+    found = KDTree(points, boxsize=size).query(np.stack([y, x], -1).reshape(-1, 2), k=2)
+    distance, index = np.asarray(found[0]), np.asarray(found[1])
     near, second, owner = (np.kron(part.reshape(half, half), np.ones((2, 2))) for part in (*distance.T, index[:, 0]))
     return near, second, owner.astype(int)
 

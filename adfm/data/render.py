@@ -28,11 +28,11 @@ from adfm.data.masks import boxes_from_mask
 from adfm.data.textures import Texture, crop, textures
 from adfm.types import Sample
 
-VERSION = 1
+VERSION = 3
 """Of the images: raise it with every change that alters a byte, so that no stale cache is read."""
 SHARD = 100
 """Samples per folder."""
-REFERENCES = 12
+REFERENCES = 6
 """Reference crops per texture and part; a sample shows one of them."""
 NUISANCES = ("none", "lighting", "blur", "dust", "rotation")
 NUISANCE_SHARES = (0.5, 0.14, 0.11, 0.14, 0.11)

@@ -116,7 +116,8 @@ def crop(texture: Texture, rng: Generator, size: int, turn: float) -> Float[np.n
     matrix[:, 0] *= rng.choice([-1, 1])
     reach = scale * size * (abs(np.cos(angle)) + abs(np.sin(angle))) / 2 + 1
     centre = rng.uniform(reach, tone.shape[0] - 1 - reach, 2)
-    view = affine_transform(tone, matrix, centre - matrix @ np.full(2, (size - 1) / 2), (size, size), order=1)
+    shift = centre - matrix @ np.full(2, (size - 1) / 2)
+    view = affine_transform(tone, np.column_stack([matrix, shift]), output_shape=(size, size), order=1)
     gain, offset = rng.uniform(0.75, 1.25), rng.uniform(-0.05, 0.05)
     base, direction = np.array(texture.base, np.float32), np.array(texture.direction, np.float32)
     return base + np.float32(offset) + view[..., None] * (direction * np.float32(gain))
