@@ -62,7 +62,9 @@ class Run:
 class Checkpointing:
     """Saves what is needed to go on every `every` steps and at the end."""
 
-    def __init__(self, engine: Engine, validation: Validation, folder: Path, *, every: int, keep: int, steps: int) -> None:
+    def __init__(
+        self, engine: Engine, validation: Validation, folder: Path, *, every: int, keep: int, steps: int
+    ) -> None:
         """Save into `folder`, where the `keep` newest stay."""
         self.engine = engine
         self.validation = validation

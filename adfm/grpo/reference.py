@@ -48,4 +48,4 @@ class FrozenCopy:
     def logprob(self, packed: PackedGroups) -> Float[Tensor, " target"]:
         """Score the row with the copy."""
         with self.vlm.reference() as reference:
-            return score(reference, packed, self.temperature)
+            return score(reference, packed, self.temperature).logprob

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,15 @@ def vlm(checkpoint: Path) -> VLM:
 
 
 @pytest.fixture
-def make_prompt(vlm: VLM, tmp_path: Path) -> Callable[..., Prompt]:
-    """Make a prompt over random images of the given (width, height) sizes."""
+def make_prompt_for(tmp_path: Path) -> Callable[..., Prompt]:
+    """Make a prompt for a model over random images of the given (width, height) sizes."""
 
-    def make(name: str, sizes: list[tuple[int, int]], text: str = "Is there a defect?") -> Prompt:
+    def make(vlm: VLM, name: str, sizes: list[tuple[int, int]], text: str = "Is there a defect?") -> Prompt:
         paths = []
         for index, (width, height) in enumerate(sizes):
             path = tmp_path / f"{name}_{index}.png"
-            pixels = np.random.default_rng(len(name) + index).integers(0, 255, (height, width, 3), dtype=np.uint8)
+            seed = list(f"{name}{index}".encode())
+            pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path)
             paths.append(path)
         width, height = sizes[-1]
@@ -51,5 +53,31 @@ def make_prompt(vlm: VLM, tmp_path: Path) -> Callable[..., Prompt]:
             choices={"a": True, "b": False},
             key="b",
         )
+
+    return make
+
+
+@pytest.fixture
+def make_prompt(vlm: VLM, make_prompt_for: Callable[..., Prompt]) -> Callable[..., Prompt]:
+    """Make a prompt for the loaded model."""
+    return partial(make_prompt_for, vlm)
+
+
+@pytest.fixture
+def make_samples(tmp_path: Path) -> Callable[[], list[Sample]]:
+    """Make the same four samples of random images of different shapes, two of them anomalous."""
+
+    def make() -> list[Sample]:
+        samples = []
+        for index, (width, height) in enumerate([(56, 56), (84, 56), (56, 84), (112, 56)]):
+            path = tmp_path / f"s{index}.png"
+            pixels = np.random.default_rng(index).integers(0, 255, (height, width, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
+            marks = {"defect_type": "scratch", "boxes": ((5.0, 5.0, 30.0, 20.0),)} if index % 2 else {}
+            size = {"width": width, "height": height}
+            samples.append(
+                Sample(id=f"s{index}", image=path, category="tile", anomalous=bool(index % 2), **size, **marks)
+            )
+        return samples
 
     return make
