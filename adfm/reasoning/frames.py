@@ -46,9 +46,15 @@ def _scaled(boxes: Sequence[Box], by_x: float, by_y: float) -> tuple[Box, ...]:
 
 
 def _rounded(box: Box) -> Box:
-    """Round to whole coordinates, keeping at least one of them in each direction."""
-    x0, y0, x1, y1 = (float(round(value)) for value in box)
-    return x0 if x1 > x0 else x1 - 1, y0 if y1 > y0 else y1 - 1, x1, y1
+    """Round to whole coordinates, at least one apart, without leaving the image."""
+    (x0, x1), (y0, y1) = (_apart(round(low), round(high)) for low, high in ((box[0], box[2]), (box[1], box[3])))
+    return x0, y0, x1, y1
+
+
+def _apart(low: int, high: int) -> tuple[float, float]:
+    if low < high:
+        return float(low), float(high)
+    return (float(high - 1), float(high)) if high >= 1 else (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +108,9 @@ class AbsoluteFrames:
         """Return the frame of an image of `width` x `height` original pixels."""
         size = resized(width, height, factor=self.factor, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
         words = f"in pixels of the {size[0]} x {size[1]} image"
-        return GridFrame(original_size=(width, height), width=size[0], height=size[1], image_size=size, words=words)
+        return GridFrame(
+            original_size=(width, height), width=float(size[0]), height=float(size[1]), image_size=size, words=words
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +132,11 @@ class RelativeFrames:
         size = resized(width, height, factor=self.factor, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
         words = f"from 0 to {self.steps} across and down the {size[0]} x {size[1]} image"
         return GridFrame(
-            original_size=(width, height), width=self.steps, height=self.steps, image_size=size, words=words
+            original_size=(width, height),
+            width=float(self.steps),
+            height=float(self.steps),
+            image_size=size,
+            words=words,
         )
 
 

@@ -22,7 +22,7 @@ _KEYWORDS = (
     *("答案", "选择", "正确", "是", "对", "认为", "应该", "觉得"),
     *("ANSWER", "CORRECT", "CHOOSE", "SELECT", "RIGHT", "THINK", "BELIEVE", "SHOULD"),
 )
-_PUNCTUATION = "。.!！,，;；"
+_PUNCTUATION = "。.!！,，"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def extract_choice(text: str) -> str | None:
 
 
 def _points(text: str, place: int) -> int:
-    around = text[max(0, place - 20) : place + 21]
+    around = text[max(0, place - 20) : place + 20]
     points = sum(keyword in around for keyword in _KEYWORDS)
     points += 2 * (place > len(text) * 0.7)
     return points + (text[place + 1 : place + 2] in _PUNCTUATION and place + 1 < len(text))

@@ -55,7 +55,7 @@ def _judge(text: str, place: str, template: StagedTemplate, reward: Composite) -
     try:
         fields = _fields(text, reward.needs)
         prompt = _prompt(fields, template)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{place}: {error}") from error
     earned = reward([template.read(fields["completion"], prompt)], prompt)
     terms = {name: float(values[0]) for name, values in earned.terms.items()}
@@ -65,12 +65,12 @@ def _judge(text: str, place: str, template: StagedTemplate, reward: Composite) -
 def _fields(text: str, needs: Collection[str]) -> dict[str, Any]:
     fields = json.loads(text)
     if not isinstance(fields, dict):
-        raise ValueError(f"must be a JSON object, not {text.strip():.40}")
+        raise TypeError(f"must be a JSON object, not {text.strip():.40}")
     required = {"id", "completion", "answer"} | ({"boxes"} & set(needs))
     if missing := sorted(required - fields.keys()):
         raise ValueError(f"has no {' and no '.join(map(repr, missing))}")
     if not isinstance(fields["completion"], str):
-        raise ValueError(f"'completion' must be a text, not {fields['completion']!r:.40}")
+        raise TypeError(f"'completion' must be a text, not {fields['completion']!r:.40}")
     return fields
 
 
@@ -102,7 +102,7 @@ def _side(value: Any, name: str) -> float:
 
 def _boxes(value: Any) -> tuple[Box, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"'boxes' must be a list of [x0, y0, x1, y1], not {value!r}")
+        raise TypeError(f"'boxes' must be a list of [x0, y0, x1, y1], not {value!r}")
     return tuple(_box(box) for box in value)
 
 

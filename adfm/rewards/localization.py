@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-from adfm.errors import ConfigError
 from adfm.types import Box, Prompt, Verdict
 
 NORMALIZATIONS: Mapping[str, Callable[[float], float]] = {
@@ -26,7 +25,7 @@ NORMALIZATIONS: Mapping[str, Callable[[float], float]] = {
 def generalized_iou(found: Sequence[Box], true: Sequence[Box]) -> Float[np.ndarray, "found true"]:
     """Return the generalised IoU of every found with every true box.
 
-    A reversed box has no area, and its hull is whatever its corners give, as in the released code.
+    A reversed box has no area, as in the released code.
 
     >>> generalized_iou([(0.0, 0.0, 2.0, 2.0)], [(0.0, 0.0, 2.0, 1.0), (2.0, 0.0, 4.0, 2.0)]).tolist()
     [[0.5, 0.0]]
@@ -34,7 +33,7 @@ def generalized_iou(found: Sequence[Box], true: Sequence[Box]) -> Float[np.ndarr
     one, other = np.array(found, dtype=float)[:, None], np.array(true, dtype=float)[None]
     overlap = (np.minimum(one, other)[..., 2:] - np.maximum(one, other)[..., :2]).clip(min=0).prod(-1)
     union = _area(one) + _area(other) - overlap
-    hull = (np.maximum(one, other)[..., 2:] - np.minimum(one, other)[..., :2]).prod(-1)
+    hull = (np.maximum(one, other)[..., 2:] - np.minimum(one, other)[..., :2]).clip(min=0).prod(-1)
     iou = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
     return iou - np.divide(hull - union, hull, out=np.zeros_like(union), where=hull > 0)
 
@@ -78,14 +77,6 @@ class Localization:
     unlabelled: float | None = None
     """What an anomalous sample without true boxes earns; None pays it as a normal one."""
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("normalization", self.normalization, tuple(NORMALIZATIONS)),
-            ("mean_over", self.mean_over, ("found", "larger")),
-        ):
-            if value not in known:
-                raise ConfigError(f"reward.terms.localization.term.{name} must be {' or '.join(known)}, not {value!r}")
 
     def __call__(self, verdict: Verdict, prompt: Prompt) -> float:
         """Judge one verdict."""

@@ -1,0 +1,56 @@
+"""What the tests of templates and rewards share: shipped options built from conf/, samples, prompts."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from adfm.config.compose import build, compose
+from adfm.reasoning.frames import AbsoluteFrames
+from adfm.reasoning.template import StagedTemplate
+from adfm.rewards.composite import Composite
+from adfm.types import Prompt, Sample
+
+TEMPLATES = ("single_stage", "single_stage_boxes", "three_stage")
+REWARDS = ("roam", "roam_strict", "fine_grained", "fine_grained_strict")
+FRAMES = AbsoluteFrames(min_pixels=56 * 56, max_pixels=112 * 112)
+
+
+@cache
+def node(group: str, option: str) -> DictConfig:
+    """The shipped node of a config group."""
+    return compose("rewards", [f"{group}={option}"])[group]
+
+
+def template(option: str, **changes: Any) -> StagedTemplate:
+    return build(OmegaConf.merge(node("reasoning", option), changes))
+
+
+def reward(option: str) -> Composite:
+    return build(node("reward", option))
+
+
+def sample(number: int = 0, **changes: Any) -> Sample:
+    """An anomalous sample with one box, or, without boxes, a normal one."""
+    boxes = changes.setdefault("boxes", ((20.0, 40.0, 120.0, 160.0),))
+    known: dict[str, Any] = {
+        "id": f"sample-{number}",
+        "image": Path(f"{number}.png"),
+        "width": 224,
+        "height": 224,
+        "category": "brick",
+        "anomalous": bool(boxes),
+        "defect_type": "scratch" if boxes else None,
+        "knowledge": "Good bricks are even.",
+        "attributes": {"severity": "severe"} if boxes else {},
+    }
+    return Sample(**(known | changes))
+
+
+def asked(option: str, number: int = 0, **changes: Any) -> tuple[StagedTemplate, Prompt]:
+    """A shipped template and its prompt for a sample."""
+    made = template(option)
+    return made, made.ask(sample(number, **changes), FRAMES)
