@@ -21,8 +21,7 @@ PLAN = ("split", "score", "draws", "batch", "resamples", "calibrate")
 def main(config: DictConfig) -> None:
     """Evaluate, print the table, and say where the numbers lie."""
     check(config)
-    if config.split not in ("train", "val", "test"):
-        raise ConfigError(f"split={config.split}: there is no such part; use train, val or test")
+    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # its nodes are taken out of it
     subject = _checkpoint(config) if config.checkpoint is not None else _run(config)
     settings = {name: config[name] for name in PLAN}
     plan = Plan.of(subject.pop("nodes"), count=config.samples, **settings)
@@ -34,11 +33,9 @@ def _run(config: DictConfig) -> dict[str, Any]:
     """Take a run's own groups, except where the command names others, and its exported weights."""
     run = RunFolder(Path(config.run)) if config.run is not None else newest(Path(config.runs))
     own = run.config
-    if config.which not in ("best", "last"):
-        raise ConfigError(f"which={config.which}: a run exports best and last")
     exported = run.path / "export" / config.which
     if not exported.is_dir():
-        raise ConfigError(f"{run.path} has no {config.which} export yet: let the run go on, or take which=last")
+        raise ConfigError(f"{run.path} has no export/{config.which} yet; let the run go on, or use checkpoint=<folder>")
     start = own.model if config.model is None else config.model
     after = OmegaConf.merge(start, {"path": str(exported), "revision": None})
     nodes = {name: own[name] if config[name] is None else config[name] for name in ("dataset", "reasoning")}

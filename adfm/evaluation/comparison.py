@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import build
 from adfm.config.run_folder import checkpoint_hash, write_whole
 from adfm.config.schema import ModelConfig
-from adfm.errors import ConfigError, DataError
+from adfm.errors import DataError
 from adfm.evaluation import metrics, prediction, runner, tables
 from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, thresholded
 from adfm.evaluation.prediction import Prediction
@@ -62,13 +62,7 @@ class Plan:
         draws: int = 8,
         **settings: Any,
     ) -> Plan:
-        """Build `dataset`, `reasoning` and, where there is one, `reward` from their config nodes.
-
-        Raises:
-            ConfigError: there is no such score.
-        """
-        if score not in SCORES:
-            raise ConfigError(f"score={score}: there is no such score; use one of {', '.join(SCORES)}")
+        """Build `dataset`, `reasoning` and, where there is one, `reward` from their config nodes."""
         scored: Score = SamplesScore(draws) if score == SamplesScore.name else SCORES[score]()
         reward = nodes.get("reward")
         dataset: Dataset = build(nodes["dataset"])

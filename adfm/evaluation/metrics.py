@@ -50,7 +50,9 @@ def table(
     parts = {"overall": np.arange(len(predictions))} | {
         f"{group} {value}": index for group in ("category", *by) for value, index in _members(predictions, group)
     }
-    values = {name: _values([predictions[i] for i in index.tolist()], outcomes.take(index)) for name, index in parts.items()}
+    values = {
+        name: _values([predictions[i] for i in index.tolist()], outcomes.take(index)) for name, index in parts.items()
+    }
     categories = [name for name in parts if name.startswith("category ")]
     values["macro"] = {metric: _macro(metric, [values[name] for name in categories]) for metric in values["overall"]}
     if resamples:

@@ -73,7 +73,7 @@ def test_an_empty_mask_has_no_iou(tmp_path: Path) -> None:
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 10), dtype=np.uint8)).save(tmp_path / "mask.png")
-    with pytest.raises(DataError, match="mask.png"):
+    with pytest.raises(DataError, match=r"mask\.png"):
         prediction.from_verdict(_sample(mask=tmp_path / "mask.png"), _verdict(), score=1.0)
 
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from adfm.config.compose import compose
+from adfm.evaluate import main
+
+SMALL = ["model.completion_tokens=12", "model.prompt_tokens=600"]
+
+
+@pytest.fixture
+def run(checkpoint: Path, tmp_path: Path) -> Path:
+    """The folder of a run that started from, and exported, the random checkpoint."""
+    folder = tmp_path / "runs" / "adfm-00000000"
+    (folder / "export").mkdir(parents=True)
+    (folder / "export" / "best").symlink_to(checkpoint)
+    config = compose("train", ["reasoning=three_stage", f"model.path={checkpoint}", *SMALL])
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    plain["dataset"] = {"_target_": "evaluation_support.Squares", "root": str(tmp_path / "data")}
+    OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
+    return folder
+
+
+def evaluate(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["adfm.evaluate", *arguments])
+    main()
+
+
+def test_the_newest_run_on_its_own_data(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(monkeypatch, f"runs={run.parent}", "score=direct", "resamples=20")
+    printed = capsys.readouterr().out
+    assert "squares, test part: 6 images, 3 of 6 samples anomalous; score=direct" in printed
+    assert "| before " in printed
+    assert printed.rstrip().endswith(str(run / "eval" / "squares"))
+    assert json.loads((run / "eval" / "squares" / "metrics.json").read_text())["samples"] == 6
+    assert (run / "eval" / "before" / "squares" / "predictions.jsonl").is_file()
+
+
+def test_a_checkpoint_folder(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ADFM_CACHE", str(tmp_path / "cache"))
+    arguments = [f"checkpoint={checkpoint}", "model=tiny", "reasoning=single_stage", *SMALL, "samples=4"]
+    evaluate(monkeypatch, *arguments, "dataset=synthetic", "dataset.val=8", "dataset.test=8", f"runs={tmp_path}")
+    assert "synthetic, test part: 4 images" in capsys.readouterr().out
+    (written,) = tmp_path.glob("checkpoints/*/eval/synthetic/metrics.json")
+    assert json.loads(written.read_text())["synthetic"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["checkpoint=x"], "needs also model=... dataset=... reasoning=..."),
+        (["run=x", "checkpoint=y"], "give one of them"),
+        (["run=nowhere"], "nowhere is not a run folder"),
+        (["runs=nowhere"], "there is no run in nowhere"),
+        (["score=certain"], "score"),
+    ],
+)
+def test_what_the_user_can_mend_is_said_in_one_message(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        evaluate(monkeypatch, *arguments)
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_without_an_export_says_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch, f"run={run}", "which=last")
+    assert "has no export/last yet" in capsys.readouterr().err
