@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
@@ -22,7 +23,7 @@ from adfm.config.command_schemas import COMMANDS
 from adfm.config.rules import reading_problems, rule_problems
 from adfm.config.schema import RangeError, TrainConfig
 from adfm.config.signatures import did_you_mean, signature_problems
-from adfm.errors import ConfigError
+from adfm.errors import AdfmError, ConfigError
 from adfm.types import Template
 
 PACKAGE = Path(adfm.__file__).parent
@@ -104,7 +105,7 @@ def problems(config: DictConfig) -> list[str]:
         return found
     if OmegaConf.get_type(config) is TrainConfig:
         found = [*rule_problems(plain), *_term_problems(plain)]
-    return found or _construction_problems(plain)
+    return found or _construction_problems(config)
 
 
 def _typed_nodes(node: DictConfig, plain: Any, path: str) -> Iterator[tuple[str, type, dict[str, Any]]]:
@@ -123,8 +124,8 @@ def _typed_problems(config: DictConfig, plain: dict[str, Any]) -> list[str]:
         known = [field.name for field in fields(kind)]
         unknown = [key for key in values if key not in known]
         found += [_unknown("key", f"{path}{key}", known) for key in unknown]
-        try:
-            kind(**{key: value for key, value in values.items() if key in known})
+        try:  # with the values alone, so that a wrong child does not hide a wrong parent
+            getattr(kind, "__post_init__", lambda _: None)(SimpleNamespace(**values))
         except RangeError as error:
             found += [f"{path}{finding}" for finding in error.findings]
     return found
@@ -146,20 +147,21 @@ def _term_problems(plain: dict[str, Any]) -> list[str]:
     return found
 
 
-def _construction_problems(plain: dict[str, Any]) -> list[str]:
+def _construction_problems(config: DictConfig) -> list[str]:
     """Build what is cheap to build, so that ranges which only a constructor knows count too."""
     built, found = {}, []
-    for name in ("reasoning", "reward", "objective"):
-        if plain.get(name) is None:
+    for path in ("reasoning", "reward", "objective", "optimizer.schedule"):
+        node = OmegaConf.select(config, path)
+        if node is None:
             continue
         try:
-            built[name] = build(plain[name])
-        except (HydraException, ValueError) as error:
-            found.append(f"{name}: {error.__cause__ or error}")
-    if not found and "reasoning" in built and "terms" in (plain.get("reward") or {}):
-        terms = {name: build(entry["term"]) for name, entry in plain["reward"]["terms"].items()}
-        template = built["reasoning"]
-        found = reading_problems(template.name, template, terms, shipped_templates)
+            built[path] = build(node)
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ValueError | AdfmError):
+                raise
+            found.append(f"{path}: {str(error.__cause__).removeprefix(f'{path}: ')}")
+    if not found and {"reasoning", "reward"} <= set(built):
+        found = reading_problems(built["reasoning"], built["reward"], shipped_templates)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from adfm.types import Template, Term
+from adfm.types import Reward, Template
 
 Config = Mapping[str, Any]
 """A plain, resolved training config."""
@@ -68,19 +68,17 @@ def _schedule_rules(config: Config) -> Iterator[str]:
         )
 
 
-def reading_problems(
-    option: str, template: Template, terms: Mapping[str, Term], templates: Callable[[], Mapping[str, Template]]
-) -> list[str]:
-    """List the reward terms that judge what the template does not write; `templates` gives the shipped by option."""
+def reading_problems(template: Template, reward: Reward, shipped: Callable[[], Mapping[str, Template]]) -> list[str]:
+    """List the reward terms that judge what the template does not write; `shipped` gives the other templates by option."""
     problems = []
-    for name, term in terms.items():
+    for name, term in getattr(reward, "terms", {}).items():
         needs = frozenset(getattr(term, "needs", ()))
         missing = sorted(needs - template.provides)
         if missing:
-            serving = [other for other, candidate in templates().items() if needs <= candidate.provides]
+            serving = [other for other, candidate in shipped().items() if needs <= candidate.provides]
             use = f"use reasoning={' or '.join(serving)}, or " if serving else "use "
             problems.append(
-                f"reward term {name!r} reads {' and '.join(missing)}, which reasoning={option} does not write; "
+                f"reward term {name!r} reads {' and '.join(missing)}, which reasoning={template.name} does not write; "
                 f"{use}~reward.terms.{name}"
             )
     return problems

@@ -123,8 +123,8 @@ def prepare(config: DictConfig) -> RunFolder:
     With `fresh` an existing folder of the same identity is moved aside. Raises ConfigError if another process uses it.
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    fingerprint = build(config.dataset).fingerprint()
-    run_id = identity(plain, checkpoint_hash(plain["model"]["path"], plain["model"]["revision"]), fingerprint)
+    start = checkpoint_hash(plain["model"]["path"], plain["model"]["revision"])
+    run_id = identity(plain, start, build(config.dataset).fingerprint())
     folder = RunFolder(Path(plain["runs"]) / f"{plain['name']}-{run_id}")
     if plain["fresh"] and folder.path.exists():
         with folder.locked():

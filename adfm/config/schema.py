@@ -1,7 +1,7 @@
 """The typed part of the configuration: every plain number of adfm, its meaning, its range and its only default.
 
-Nodes of type `Any` pick code with a `_target_`; their defaults are in the signature of what they name. A misspelt key or a
-wrong type stops when the config is composed, a number out of range when it is checked.
+Nodes of type `Any` pick code with a `_target_`; their defaults are in the signature of what they name. A misspelt key
+or a wrong type stops when the config is composed, a number out of range when it is checked.
 """
 
 from __future__ import annotations

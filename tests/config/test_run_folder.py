@@ -9,8 +9,10 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
-from adfm.config.run_folder import RunFolder, checkpoint_hash, identity, newest
+from adfm.config.compose import compose
+from adfm.config.run_folder import RunFolder, checkpoint_hash, identity, newest, prepare
 from adfm.errors import ConfigError
 
 CONFIG = {
@@ -115,9 +117,9 @@ def test_checkpoint_hash_refuses_what_is_neither(path: str) -> None:
 
 def test_a_second_process_is_refused_and_named(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with folder.locked(), pytest.raises(ConfigError, match=rf"is in use by process {os.getpid()} on .*; wait until it ends"):
-        with folder.locked():
-            pass
+    message = rf"is in use by process {os.getpid()} on .*; wait until it ends"
+    with folder.locked(), pytest.raises(ConfigError, match=message), folder.locked():
+        pass
     with folder.locked():
         assert str(os.getpid()) in (tmp_path / "lock").read_text()
 
@@ -159,3 +161,50 @@ def test_newest_says_how_to_make_a_run(tmp_path: Path) -> None:
 def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is not a run folder: it has no config\.yaml"):
         _ = RunFolder(tmp_path).config
+
+
+class Stored:
+    """The least that a data set must be to have a run: a fingerprint."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def fingerprint(self) -> str:
+        return "data"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DictConfig:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"weights")
+    config = compose("train", [f"runs={tmp_path}/runs", f"model.path={tmp_path}/checkpoint"])
+    config.dataset = {"_target_": f"{__name__}.Stored", "root": "anywhere"}
+    return config
+
+
+def test_the_same_command_finds_its_folder_again(config: DictConfig) -> None:
+    first = prepare(config)
+    config.dataset.root = "moved"
+    config.steps = 7
+    second = prepare(config)
+    assert first == second
+    assert second.path.name.startswith("adfm-")
+    assert second.config.steps == 7
+    assert "${" not in (second.path / "config.yaml").read_text()
+
+
+def test_fresh_moves_the_old_folder_aside(config: DictConfig) -> None:
+    folder = prepare(config)
+    folder.complete(40)
+    config.fresh = True
+    for expected in (1, 2):
+        assert prepare(config).completed_steps == 0
+        assert sorted(path.name for path in folder.path.parent.iterdir())[-1] == f"{folder.path.name}.old-{expected}"
+
+
+def test_a_running_folder_is_neither_rewritten_nor_moved(config: DictConfig) -> None:
+    folder = prepare(config)
+    for config.fresh in (False, True):
+        with folder.locked(), pytest.raises(ConfigError, match="is in use by process"):
+            prepare(config)
+    assert [path.name for path in folder.path.parent.iterdir()] == [folder.path.name]
