@@ -22,11 +22,12 @@ class Gallery:
         """Remove the files of steps that a resumed run makes again; only rank 0 writes."""
         if not run.is_main:
             return
-        self._folder = run.folder.samples
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for path in self._folder.glob("step_*.jsonl"):
+        folder: Path = run.folder.samples
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("step_*.jsonl"):
             if step_of(path) > run.step:
                 path.unlink()
+        self._folder = folder
 
     def after_step(self, record: StepRecord) -> None:
         """Write the step's completions when it is due."""

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from adfm.config.compose import build, conf_folder, explain
+from adfm.config.compose import COMPOSITION_ERRORS, build, conf_folder, explain
 from adfm.config.run_folder import RunFolder, checkpoint_hash, identity
 from adfm.errors import ConfigError
 
@@ -97,10 +96,11 @@ def _values(override: Override) -> list[str]:
 def _composed(study: Path, overrides: Sequence[str], *, hydra_config: bool = False) -> DictConfig:
     """Compose the study's primary config, which extends one of conf/."""
     search = f"hydra.searchpath=[file://{conf_folder()}]"
+    GlobalHydra.instance().clear()  # of the command that asks, whose own config is composed by now
     with hydra.initialize_config_dir(str(study.resolve()), version_base="1.3"):
         try:
             return hydra.compose("sweep", [search, *overrides], return_hydra_config=hydra_config)
-        except (HydraException, OmegaConfBaseException) as error:
+        except COMPOSITION_ERRORS as error:
             raise ConfigError(f"{study / 'sweep.yaml'}: {explain(error)}") from error
 
 

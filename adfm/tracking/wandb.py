@@ -28,7 +28,7 @@ class WandB:
     ) -> None:
         """Log the completions of a step's first `groups` prompts every `table_every` steps."""
         self.project = project
-        self.mode = mode
+        self.mode: Literal["offline", "online"] = mode
         self.entity = entity
         self.table_every = table_every
         self.groups = groups
@@ -85,7 +85,18 @@ def table(step: int, groups: Sequence[Group]) -> Any:
     import wandb
 
     terms = sorted({name for group in groups for name in group.rewards.terms})
-    columns = ["step", "prompt", "image", "label", "verdict", *terms, "total", "completion", "truncated", "reasons"]
+    columns: list[Any] = [
+        "step",
+        "prompt",
+        "image",
+        "label",
+        "verdict",
+        *terms,
+        "total",
+        "completion",
+        "truncated",
+        "reasons",
+    ]
     made = wandb.Table(columns=columns)
     for group in groups:
         for row in rows(step, group):

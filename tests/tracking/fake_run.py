@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,10 @@ def predict(sample: Sample, rng: random.Random, skill: float) -> Prediction:
 
 
 def write_evaluation(folder: Path, predictions: list[Prediction]) -> None:
-    """Write `predictions.jsonl` and `metrics.json`."""
+    """Write `predictions.jsonl` and `metrics.json`, with a baseline row."""
+    table = metrics.table(predictions, resamples=100)
+    normal = [replace(one, predicted=False, boxes=(), score=0.0) for one in predictions]
+    baselines = {"always normal": metrics.table(normal, resamples=100)["overall"]}
     prediction.write(folder / "predictions.jsonl", predictions)
-    (folder / "metrics.json").write_text(json.dumps(metrics.table(predictions, resamples=100)), encoding="utf-8")
+    content = {"dataset": folder.name, "score": "answer", "split": "test", **table, "baselines": baselines}
+    (folder / "metrics.json").write_text(json.dumps(content), encoding="utf-8")

@@ -66,7 +66,7 @@ def test_a_finished_run_shows_everything(finished: Path) -> None:
     elements = Elements(page)
     assert len(elements.of("article")) == 24 + 4 * 8
     assert len(elements.of("image")) == 24 + 4 * 8
-    assert "before</th><th>after</th><th>change</th>" in page
+    assert "before</th><th>after</th><th>change</th><th>always normal</th>" in page
 
 
 def test_the_page_is_one_file_that_loads_nothing(finished: Path) -> None:
@@ -166,7 +166,7 @@ def test_runs_without_pairs_have_no_change_column(run_folder: Path) -> None:
     )
     write_evaluation(run_folder / "eval" / "mine", [one(id="c"), one(id="d", anomalous=False, true_boxes=())])
     page = page_of(run_folder)
-    assert "before</th><th>after</th></tr>" in page
+    assert "before</th><th>after</th><th>always normal</th></tr>" in page
 
 
 def test_thousands_of_steps_stay_small(run_folder: Path) -> None:

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from adfm.evaluation import localization
 from adfm.evaluation.prediction import Prediction
@@ -92,7 +92,7 @@ def of_sample_rows(rows: Sequence[Mapping[str, Any]]) -> list[Card]:
 def _of_sample_row(row: Mapping[str, Any]) -> Card:
     same = (*_LABELS, "verdict", "completion", "truncated", "rewards", "total")
     boxes = {name: [tuple(box) for box in row[name]] for name in ("true_boxes", "boxes")}
-    found = {name: row[name] for name in same if name != "id"} | boxes
+    found: dict[str, Any] = {name: row[name] for name in same if name != "id"} | boxes
     iou = _box_iou(boxes["boxes"], boxes["true_boxes"], row["width"], row["height"])
     return Card(**found, id=row["prompt"], score=None, box_iou=iou)
 
@@ -131,11 +131,11 @@ def counts(cards: Sequence[Card]) -> dict[str, int]:
 
 @lru_cache(maxsize=64)
 def thumbnail(path: str) -> str | None:
-    """Return the image as a small JPEG in a `data:` address; None if the file is gone or is no image."""
+    """Return the image as a small JPEG in a `data:` address; None if the file is gone or cannot be read."""
     try:
         with Image.open(Path(path)) as image:
             small = image.convert("RGB")
-    except (FileNotFoundError, IsADirectoryError, UnidentifiedImageError):
+    except OSError:
         return None
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()

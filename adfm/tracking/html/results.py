@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adfm.evaluation import metrics
@@ -29,6 +29,9 @@ class Cell:
     hint: str = ""
     direction: str = ""
     """`up` for a change for the better, `down` for the worse, empty where the interval of the change holds 0."""
+
+
+MISSING = Cell(text="—")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +64,26 @@ def _result(dataset: str, before: Evaluated | None, after: Evaluated | None) -> 
     moments = {"before": before, "after": after}
     measured = {name: evaluated.metrics for name, evaluated in moments.items() if evaluated}
     latest = measured["after" if after else "before"]
-    columns = {name: found["overall"] for name, found in measured.items()} | latest.get("baselines", {})
+    columns = {name: _cells(found["overall"]) for name, found in measured.items()}
     changes = _changes(before, after)
-    rows = []
-    for metric in latest["overall"]:
-        cells = [cell(estimates.get(metric)) for estimates in columns.values()]
-        rows.append((metric, [*cells, _change(metric, changes.get(metric))] if changes else cells))
-    note = f"{latest['samples']} samples of {latest['images']} images, {latest['anomalous']} anomalous; 95% intervals"
-    names = [*columns, *(["change"] if changes else [])]
-    return Result(whole=Table(title=f"Results on {dataset}", note=note, columns=names, rows=rows), parts=_parts(latest))
+    if changes:
+        columns["change"] = {metric: _change(metric, estimate) for metric, estimate in changes.items()}
+    columns |= {name: _cells(estimates) for name, estimates in latest.get("baselines", {}).items()}
+    rows = [(metric, [cells.get(metric, MISSING) for cells in columns.values()]) for metric in latest["overall"]]
+    whole = Table(title=f"Results on {dataset}", note=_note(latest), columns=[*columns], rows=rows)
+    return Result(whole=whole, parts=_parts(latest))
 
 
-def _changes(before: Evaluated | None, after: Evaluated | None) -> dict[str, Estimate]:
+def _note(measured: Mapping[str, Any]) -> str:
+    counts = f"{measured['samples']} samples of {measured['images']} images, {measured['anomalous']} anomalous"
+    return f"{counts}; anomaly score: {measured['score']}; 95% intervals"
+
+
+def _cells(estimates: Mapping[str, Estimate]) -> dict[str, Cell]:
+    return {metric: cell(estimate) for metric, estimate in estimates.items()}
+
+
+def _changes(before: Evaluated | None, after: Evaluated | None) -> Mapping[str, Estimate]:
     """Estimate after minus before, paired by sample; nothing where they are not about the same samples."""
     if before is None or after is None or _ids(before.predictions) != _ids(after.predictions):
         return {}
@@ -89,17 +100,17 @@ def _parts(measured: Mapping[str, Any]) -> list[Table]:
 
 
 def _part(name: str, members: Mapping[str, Mapping[str, Estimate]]) -> Table:
-    rows = [(member, [_short(found.get(metric)) for metric in DETAILS]) for member, found in members.items()]
+    rows = [(member, [_short(found[metric]) for metric in DETAILS]) for member, found in members.items()]
     return Table(title=f"By {name}", note="", columns=DETAILS, rows=rows)
 
 
-def _short(estimate: Estimate | None) -> Cell:
+def _short(estimate: Estimate) -> Cell:
     """Write an estimate with its interval as a hint."""
     long = cell(estimate)
     return Cell(text=long.text, hint=long.interval or long.hint)
 
 
-def cell(estimate: Estimate | None) -> Cell:
+def cell(estimate: Estimate) -> Cell:
     """Write an estimate with its interval.
 
     >>> cell({"value": 0.8125, "low": 0.75, "high": 0.9})
@@ -107,15 +118,13 @@ def cell(estimate: Estimate | None) -> Cell:
     >>> cell({"value": None, "reason": "no normal sample"}).hint
     'no normal sample'
     """
-    if estimate is None or estimate["value"] is None:
-        return Cell(text="—", hint=(estimate or {}).get("reason", ""))
+    if estimate["value"] is None:
+        return replace(MISSING, hint=estimate["reason"])
     interval = f"{estimate['low']:.3f}–{estimate['high']:.3f}" if "low" in estimate else ""
     return Cell(text=f"{estimate['value']:.3f}", interval=interval)
 
 
-def _change(metric: str, estimate: Estimate | None) -> Cell:
-    if estimate is None:
-        return Cell(text="—")
+def _change(metric: str, estimate: Estimate) -> Cell:
     value, low, high = estimate["value"], estimate.get("low", 0.0), estimate.get("high", 0.0)
     interval = f"{low:+.3f} to {high:+.3f}" if "low" in estimate else ""
     better = -value if metric in LOWER_IS_BETTER else value
