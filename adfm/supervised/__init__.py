@@ -1,0 +1,1 @@
+"""Learning from labels: dense pre-training of the vision tower, and fine-tuning on reference completions."""

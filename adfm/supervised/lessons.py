@@ -1,0 +1,98 @@
+"""What supervised fine-tuning learns from: a prompt and the completion that its template writes from the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from adfm.errors import ConfigError
+from adfm.types import Frames, Prompt, Sample, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One prompt with a completion that is right."""
+
+    prompt: Prompt
+    completion: str
+
+
+class Lessons:
+    """The order of lessons: every epoch a new permutation of the samples, every lesson its own template and wording.
+
+    It has no state: the lessons of a step follow from the seed and the step, so resuming needs no cursor.
+
+    Args:
+        samples: Of the training part.
+        templates: Name to template and its share of the lessons, above 0; the shares need not add up to one.
+        frames: Of the model.
+        per_step: Lessons of a step over all ranks.
+        seed: Of order, templates and wording.
+        rank: This process takes every `world_size`-th lesson, from this one.
+        world_size: Number of processes.
+
+    Raises:
+        ConfigError: There is no sample, or no template with a share.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        templates: Mapping[str, tuple[Template, float]],
+        frames: Frames,
+        *,
+        per_step: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not samples:
+            raise ConfigError("dataset: its training part is empty, so there is nothing to learn from")
+        if not templates:
+            raise ConfigError("templates: at least one must have a share above 0")
+        self.samples = samples
+        self.templates = templates
+        self.frames = frames
+        self.per_step = per_step
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def batch(self, step: int) -> list[Lesson]:
+        """Return this rank's lessons of a step (counted from 0)."""
+        places = range(step * self.per_step + self.rank, (step + 1) * self.per_step, self.world_size)
+        return [self._lesson(place) for place in places]
+
+    def texts(self, count: int) -> Iterator[str]:
+        """Yield the texts of the first `count` samples under every template: of each prompt, then its completion."""
+        for index, sample in enumerate(self.samples[:count]):
+            for name, (template, _) in self.templates.items():
+                prompt = template.ask(sample, self.frames)
+                yield "\n".join(_texts(prompt))
+                yield template.reference(prompt, Random(f"{self.seed}/text/{index}/{name}"))
+
+    def _lesson(self, place: int) -> Lesson:
+        rng = Random(f"{self.seed}/lesson/{place}")
+        choices = list(self.templates.values())
+        ((template, _),) = rng.choices(choices, [share for _, share in choices])
+        prompt = template.ask(self.samples[self._sample_at(place)], self.frames)
+        return Lesson(prompt, template.reference(prompt, rng))
+
+    def _sample_at(self, place: int) -> int:
+        epoch, within = divmod(place, len(self.samples))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.samples)))
+        return int(self._order[1][within])
+
+
+def _texts(prompt: Prompt) -> Iterator[str]:
+    for message in prompt.messages:
+        content = message["content"]
+        if isinstance(content, str):
+            yield content
+        else:
+            yield from (part["text"] for part in content if part["type"] == "text")

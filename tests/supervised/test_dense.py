@@ -1,0 +1,107 @@
+"""Labelled images in memory, and the dense stage on them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adfm.errors import DataError
+from adfm.models.tiny import architecture, tokenizer
+from adfm.supervised.dense import BINS, DensePretraining, DenseTargets, _box_loss
+from adfm.supervised.images import SYMMETRIES, kinds_of, load, patches_of
+from adfm.types import Sample
+
+
+def _samples(folder, count=24, size=(112, 112)):
+    rng = np.random.default_rng(0)
+    samples = []
+    for index in range(count):
+        pixels = rng.integers(90, 160, (size[1], size[0], 3)).astype(np.uint8)
+        mask = np.zeros((size[1], size[0]), np.uint8)
+        box = (28.0, 14.0, 63.0, 42.0)
+        if index % 2:
+            mask[14:42, 28:63] = 255
+            pixels[mask > 0] = 0
+            Image.fromarray(mask).save(folder / f"{index}_mask.png")
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+        samples.append(
+            Sample(
+                id=str(index),
+                image=folder / f"{index}.png",
+                width=size[0],
+                height=size[1],
+                category="noise",
+                anomalous=bool(index % 2),
+                defect_type="hole" if index % 2 else None,
+                boxes=(box,) if index % 2 else (),
+                mask=folder / f"{index}_mask.png" if index % 2 else None,
+            )
+        )
+    return samples
+
+
+@pytest.mark.parametrize("size", [(112, 112), (150, 90)])
+def test_patches_equal_the_image_processor(tmp_path, size):
+    processor = architecture.make_image_processor()
+    samples = _samples(tmp_path, 3, size)
+    (images,) = load(samples, processor, ("hole",))
+    values, grid = patches_of(images.pixels, processor)
+    expected = processor(images=[Image.open(sample.image) for sample in samples], return_tensors="pt")
+    torch.testing.assert_close(
+        values, expected["pixel_values"], atol=0.02, rtol=0
+    )  # the processor keeps resize's fractions
+    assert torch.equal(grid, expected["image_grid_thw"])
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_boxes_turn_with_their_masks(tmp_path, symmetry):
+    (images,) = load(_samples(tmp_path, 2), architecture.make_image_processor(), ("hole",))
+    turned = images.turned(symmetry)
+    rows, columns = torch.where(turned.masks[1] > 127)
+    around = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    torch.testing.assert_close(turned.boxes[1, 0] * 112, around.float())
+
+
+def test_targets_by_hand(tmp_path):
+    (images,) = load(_samples(tmp_path, 2), architecture.make_image_processor(), ("hole",))
+    targets = DenseTargets.of(images, 28)
+    assert not targets.seen[0].any()
+    # The box covers x 28..63, y 14..42: cells (0,1), (0,2), (1,1), (1,2) of the 4 x 4 raster.
+    assert targets.seen[1].nonzero().flatten().tolist() == [1, 2, 5, 6]
+    assert targets.raster[1, 1].mean() == pytest.approx(0.5)
+    assert targets.raster[1, 6].mean() == pytest.approx(0.5 * 7 / 28)
+    torch.testing.assert_close(targets.cell_boxes[1, 5] * 112, torch.tensor([28.0, 14.0, 63.0, 42.0]))
+    assert targets.kinds.tolist() == [0, 1]
+
+
+def test_box_loss_of_an_indifferent_head_is_the_log_of_the_bins():
+    loss = _box_loss(torch.zeros(3, 4 * BINS), torch.rand(3, 4))
+    assert loss.item() == pytest.approx(math.log(BINS), rel=1e-5)
+
+
+def test_a_missing_image_is_named(tmp_path):
+    samples = _samples(tmp_path, 2)
+    samples[0].image.unlink()
+    with pytest.raises(DataError, match=r"0\.png"):
+        load(samples, architecture.make_image_processor(), kinds_of(samples))
+
+
+def test_dense_stage_learns_a_plain_hole(tmp_path):
+    torch.manual_seed(0)
+    processor = architecture.make_image_processor()
+    model = architecture.make(tokenizer.train(["a"]))
+    samples = _samples(tmp_path)
+    recipe = DensePretraining(
+        steps=12, batch=16, learning_rate=1e-3, warmup_steps=2, weight_decay=0.05, brightness=0.2, report_every=6
+    )
+    reports = []
+    numbers = recipe.run(
+        model.model.visual, processor, {"train": samples, "val": samples[:8]}, seed=0, report=reports.append
+    )
+    assert [report["step"] for report in reports] == [6, 12]
+    assert numbers["loss"] < reports[0]["loss"]
+    assert numbers["val/image_auroc"] > 0.9
