@@ -18,6 +18,8 @@ from scipy.ndimage import gaussian_filter
 
 Picture = Float[np.ndarray, "height width 3"]
 Plane = Float[np.ndarray, "height width"]
+Material = Callable[[], Picture]
+"""Gives a view of another surface."""
 
 MASK_THRESHOLD = 0.3
 """A pixel belongs to the defect where its cover is above this."""
@@ -52,8 +54,8 @@ class Defect:
     words: str
 
 
-def draw(kind: str, image: Picture, material: Picture, contrast: float, rng: Generator) -> Defect:
-    """Draw one defect of a kind into a copy of `image` (0 to 1); `material` is a crop of another surface.
+def draw(kind: str, image: Picture, material: Material, contrast: float, rng: Generator) -> Defect:
+    """Draw one defect of a kind into a copy of `image` (0 to 1); `material` gives a view of another surface.
 
     `contrast` is met up to what the range of grey leaves; the reached value is in the result.
     """
@@ -137,7 +139,7 @@ def _curve(rng: Generator, size: int, length: float, bend: float) -> np.ndarray:
     return (middle + position * length * along + (1 - 4 * position**2) * bow).clip(1, size - 2)
 
 
-def scratch(image: Picture, material: Picture, rng: Generator) -> Change:
+def scratch(image: Picture, material: Material, rng: Generator) -> Change:
     """A thin arc with a lip of the opposite tone along one side."""
     size = image.shape[0]
     unit = size / 112
@@ -150,7 +152,7 @@ def scratch(image: Picture, material: Picture, rng: Generator) -> Change:
     return Change(cover, 0.0, tonal, "scratch")
 
 
-def crack(image: Picture, material: Picture, rng: Generator) -> Change:
+def crack(image: Picture, material: Material, rng: Generator) -> Change:
     """A dark jagged line with branches that grows thinner."""
     size = image.shape[0]
     unit = size / 112
@@ -173,7 +175,7 @@ def crack(image: Picture, material: Picture, rng: Generator) -> Change:
     return Change(cover, 0.0, np.repeat(cover[..., None], 3, 2), "crack", dark_only=True)
 
 
-def hole(image: Picture, material: Picture, rng: Generator) -> Change:
+def hole(image: Picture, material: Material, rng: Generator) -> Change:
     """A pit with a dark core that is lit along one edge."""
     size = image.shape[0]
     cover = _blob(rng, size, rng.uniform(4.5, 13) * size / 112, 0.25)
@@ -183,7 +185,7 @@ def hole(image: Picture, material: Picture, rng: Generator) -> Change:
     return Change(cover, 0.7 * cover[..., None] * (flat - image), tonal, "hole", dark_only=True)
 
 
-def stain(image: Picture, material: Picture, rng: Generator) -> Change:
+def stain(image: Picture, material: Material, rng: Generator) -> Change:
     """A discoloured area with a soft edge; the surface shows through."""
     size = image.shape[0]
     unit = size / 112
@@ -193,7 +195,7 @@ def stain(image: Picture, material: Picture, rng: Generator) -> Change:
     return Change(cover, 0.0, tonal, "stain")
 
 
-def dent(image: Picture, material: Picture, rng: Generator) -> Change:
+def dent(image: Picture, material: Material, rng: Generator) -> Change:
     """A hollow: bright on the side that faces the light, dark on the other."""
     size = image.shape[0]
     unit = size / 112
@@ -207,7 +209,7 @@ def dent(image: Picture, material: Picture, rng: Generator) -> Change:
     return Change(cover, 0.0, (cover * shade)[..., None] * np.ones(3, np.float32), "dent")
 
 
-def missing_part(image: Picture, material: Picture, rng: Generator) -> Change:
+def missing_part(image: Picture, material: Material, rng: Generator) -> Change:
     """A piece broken off: an angular patch without the surface's structure."""
     size = image.shape[0]
     reach = rng.uniform(6.5, 17) * size / 112
@@ -220,7 +222,7 @@ def missing_part(image: Picture, material: Picture, rng: Generator) -> Change:
     return Change(cover, weight * 0.9 * (middle - image), weight * _tint(rng, 0.08), "patch where a part is missing")
 
 
-def foreign_material(image: Picture, material: Picture, rng: Generator) -> Change:
+def foreign_material(image: Picture, material: Material, rng: Generator) -> Change:
     """A flake of another material or a fibre lying on the surface."""
     size = image.shape[0]
     unit = size / 112
@@ -231,7 +233,8 @@ def foreign_material(image: Picture, material: Picture, rng: Generator) -> Chang
     cover = _blob(rng, size, rng.uniform(6, 15) * unit, 0.35)
     weight = cover[..., None]
     middle = (image * weight).sum((0, 1)) / weight.sum()
-    other = 0.6 * (material - material.mean((0, 1)))
+    other = material()
+    other = 0.6 * (other - other.mean((0, 1)))
     return Change(cover, weight * (middle + other - image), weight * _tint(rng, 0.25), "flake of foreign material")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -32,11 +32,16 @@ def thumbnail(path: Path) -> Float[np.ndarray, " pixel"]:
 
 def similar_pairs(thumbnails: Float[np.ndarray, "image pixel"], threshold: float) -> list[tuple[int, int]]:
     """Return the pairs (i, j), i < j, whose correlation is at least `threshold`."""
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(thumbnails), _BLOCK):
-        close = np.argwhere(thumbnails[start : start + _BLOCK] @ thumbnails.T >= threshold)
-        pairs += [(int(i) + start, int(j)) for i, j in close if i + start < j]
-    return pairs
+    return [(first, second) for first, second in _close(thumbnails, thumbnails, threshold) if first < second]
+
+
+def _close(
+    first: Float[np.ndarray, "one pixel"], second: Float[np.ndarray, "other pixel"], threshold: float
+) -> Iterator[tuple[int, int]]:
+    """Compare all with all, a block of rows at a time."""
+    for start in range(0, len(first), _BLOCK):
+        for i, j in np.argwhere(first[start : start + _BLOCK] @ second.T >= threshold):
+            yield start + int(i), int(j)
 
 
 def clusters(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
@@ -61,11 +66,10 @@ def clusters(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     return sorted(members.values())
 
 
-def leaks(parts: dict[str, Sequence[Sample]], threshold: float = 0.98) -> list[tuple[Sample, Sample]]:
+def leaks(parts: Mapping[str, Sequence[Sample]], threshold: float = 0.98) -> list[tuple[Sample, Sample]]:
     """Return the pairs of samples in different parts whose thumbnails correlate by at least `threshold`."""
     found = []
     shots = {part: np.array([thumbnail(sample.image) for sample in samples]) for part, samples in parts.items()}
     for first, second in combinations([part for part in parts if len(parts[part])], 2):
-        close = np.argwhere(shots[first] @ shots[second].T >= threshold)
-        found += [(parts[first][int(i)], parts[second][int(j)]) for i, j in close]
+        found += [(parts[first][i], parts[second][j]) for i, j in _close(shots[first], shots[second], threshold)]
     return found

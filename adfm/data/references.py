@@ -15,5 +15,9 @@ def with_reference(sample: Sample, normals: Sequence[Path], seed: int) -> Sample
 
     The choice depends on the seed and the sample's id alone, as long as `normals` stays the same.
     """
-    others = [path for path in normals if path != sample.image]
-    return replace(sample, references=(Random(f"{seed} {sample.id}").choice(others),)) if others else sample
+    if not normals or list(normals) == [sample.image]:
+        return sample
+    drawn = Random(f"{seed} {sample.id}").randrange(len(normals))
+    if normals[drawn] == sample.image:
+        drawn = (drawn + 1) % len(normals)
+    return replace(sample, references=(normals[drawn],))

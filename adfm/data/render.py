@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from adfm.data.masks import boxes_from_mask
 from adfm.data.textures import Texture, crop, textures
 from adfm.types import Sample
 
-VERSION = 3
+VERSION = 4
 """Of the images: raise it with every change that alters a byte, so that no stale cache is read."""
 SHARD = 100
 """Samples per folder."""
@@ -83,20 +83,23 @@ def scene(recipe: Recipe, part: str, index: int) -> Scene:
     texture = textures(part)[rng.integers(len(textures(part)))]
     nuisance = str(rng.choice(NUISANCES, p=NUISANCE_SHARES))
     base = crop(texture, rng, recipe.image_size, 0.6 if nuisance == "rotation" else 0.12).clip(0.03, 0.97)
-    finish_seed = int(rng.integers(2**32))
     defect_type, difficulty, defects, surface = None, "", [], base
     if anomalous:
         defect_type = str(rng.choice(list(FAMILIES)))
         difficulty = str(rng.choice(list(BINS), p=(recipe.easy, recipe.medium, recipe.hard)))
         others = [other for other in textures(part) if other.category != texture.category]
-        material = crop(others[rng.integers(len(others))], rng, recipe.image_size, 3.0)
+
+        def material() -> np.ndarray:
+            return crop(others[rng.integers(len(others))], rng, recipe.image_size, 3.0)
+
         for _ in range(1 + int(rng.choice(3, p=COUNT_SHARES))):
             defects.append(draw(defect_type, surface, material, rng.uniform(*BINS[difficulty]), rng))
             surface = defects[-1].image
     mask = np.any([defect.mask for defect in defects], axis=0) if defects else np.zeros(base.shape[:2], bool)
+    image, *twin = _finish([surface, base] if defects else [base], nuisance, rng)
     return Scene(
-        image=_finish(surface, nuisance, finish_seed),
-        twin=_finish(base, nuisance, finish_seed),
+        image=image,
+        twin=twin[0] if twin else image,
         mask=mask,
         texture=texture,
         nuisance=nuisance,
@@ -106,38 +109,39 @@ def scene(recipe: Recipe, part: str, index: int) -> Scene:
     )
 
 
-def _finish(surface: np.ndarray, nuisance: str, seed: int) -> np.ndarray:
-    """Apply what happens in front of and in the camera; the same seed does the same to an image and its twin."""
-    rng = np.random.default_rng(seed)
-    size = surface.shape[0]
-    if nuisance == "dust":
-        surface = _dust(surface, rng)
+def _finish(surfaces: Sequence[np.ndarray], nuisance: str, rng: Generator) -> list[np.ndarray]:
+    """Apply what happens in front of and in the camera, the same to an image and its twin."""
+    size = surfaces[0].shape[0]
+    specks = _specks(size, rng) if nuisance == "dust" else 0.0
     strength = rng.uniform(0.25, 0.45) if nuisance == "lighting" else rng.uniform(0.0, 0.08)
     turn, ramp = rng.uniform(0, 2 * np.pi), np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    light = 1 + strength * (np.cos(turn) * ramp[:, None] + np.sin(turn) * ramp[None, :])
-    image = surface * light[..., None].astype(np.float32)
-    if nuisance == "blur":
-        deviation = rng.uniform(0.6, 1.1) * size / 112
-        image = gaussian_filter(image, (deviation, deviation, 0), truncate=2.5)
-    grain = rng.standard_normal((size, size), dtype=np.float32)
-    return (image + np.float32(rng.uniform(0.006, 0.015)) * grain[..., None]).clip(0, 1)
+    light = 1 + np.float32(strength) * (np.float32(np.cos(turn)) * ramp[:, None] + np.float32(np.sin(turn)) * ramp)
+    grain = np.float32(rng.uniform(0.006, 0.015)) * rng.standard_normal((size, size), dtype=np.float32)
+    deviation = rng.uniform(0.6, 1.1) * size / 112 if nuisance == "blur" else 0.0
+    finished = []
+    for surface in surfaces:
+        image = (surface + specks) * light[..., None]
+        if deviation:
+            image = gaussian_filter(image, (deviation, deviation, 0), truncate=2.5)
+        finished.append((image + grain[..., None]).clip(0, 1))
+    return finished
 
 
-def _dust(surface: np.ndarray, rng: Generator) -> np.ndarray:
-    """Lay specks of one or two pixels, too small to be a defect."""
-    surface = surface.copy()
-    for y, x in rng.integers(2, surface.shape[0] - 2, (int(rng.integers(2, 7)), 2)):
+def _specks(size: int, rng: Generator) -> np.ndarray:
+    """Return dust: specks of one or two pixels, too small to be a defect."""
+    dust = np.zeros((size, size, 1), np.float32)
+    for y, x in rng.integers(2, size - 2, (int(rng.integers(2, 7)), 2)):
         amount = rng.choice([-1, 1]) * rng.uniform(0.15, 0.4)
-        surface[y, x] += amount
-        surface[y + rng.integers(-1, 2), x + rng.integers(-1, 2)] += 0.6 * amount
-    return surface.clip(0.03, 0.97)
+        dust[y, x] += amount
+        dust[y + rng.integers(-1, 2), x + rng.integers(-1, 2)] += 0.6 * amount
+    return dust
 
 
 def reference(recipe: Recipe, part: str, texture: Texture, number: int) -> np.ndarray:
     """Draw a normal view of a texture that no sample shows."""
     rng = generator(recipe, part, "reference", texture.name, number)
     view = crop(texture, rng, recipe.image_size, 0.12).clip(0.03, 0.97)
-    return _finish(view, "none", int(rng.integers(2**32)))
+    return _finish([view], "none", rng)[0]
 
 
 def severity(covered: float) -> str:
