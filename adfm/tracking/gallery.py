@@ -31,7 +31,8 @@ class Gallery:
 
     def after_step(self, record: StepRecord) -> None:
         """Write the step's completions when it is due."""
-        if self._folder is None or not (record.step == 1 or record.step % self.every == 0):
+        due = record.step == 1 or record.step % self.every == 0
+        if self._folder is None or not due or not record.groups:
             return
         lines = [jsonl.line(row) for group in record.groups[: self.groups] for row in rows(record.step, group)]
         (self._folder / f"step_{record.step:06d}.jsonl").write_text("".join(lines), encoding="utf-8")

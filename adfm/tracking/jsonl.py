@@ -85,8 +85,8 @@ class JsonLines:
 
 
 def _cut(path: Path, step: int) -> None:
-    """Keep only the finished lines of steps up to `step`; the file is replaced in one move."""
-    kept = [record for record in read(path) if record["step"] <= step]
+    """Keep the finished lines of steps up to `step` (of a run that starts, none); the file is replaced in one move."""
+    kept = [record for record in read(path) if record["step"] <= step] if step else []
     shorter = path.with_suffix(".cut")
     shorter.write_text("".join(line(record) for record in kept), encoding="utf-8")
     shorter.replace(path)

@@ -69,7 +69,7 @@ class WandB:
         if self._run is None:
             return
         logged: dict[str, Any] = dict(record.metrics)
-        if record.step == 1 or record.step % self.table_every == 0:
+        if record.groups and (record.step == 1 or record.step % self.table_every == 0):
             logged["completions"] = table(record.step, record.groups[: self.groups])
         self._run.log(logged, step=record.step)
 
@@ -85,19 +85,8 @@ def table(step: int, groups: Sequence[Group]) -> Any:
     import wandb
 
     terms = sorted({name for group in groups for name in group.rewards.terms})
-    columns: list[Any] = [
-        "step",
-        "prompt",
-        "image",
-        "label",
-        "verdict",
-        *terms,
-        "total",
-        "completion",
-        "truncated",
-        "reasons",
-    ]
-    made = wandb.Table(columns=columns)
+    columns: list[Any] = ["step", "prompt", "image", "label", "verdict", *terms, "total"]
+    made = wandb.Table(columns=[*columns, "completion", "truncated", "reasons"])
     for group in groups:
         for row in rows(step, group):
             made.add_data(*_cells(row, terms))

@@ -12,6 +12,7 @@ def run_steps(run: FakeRun, sample: Sample, steps: range, **options: int) -> lis
     gallery = Gallery(**options)
     gallery.before_run(run)
     group = make_group(sample, [read_verdict(sample, random.Random(seed), 1.0) for seed in range(3)])
+    gallery.after_step(StepRecord(step=0, groups=(), metrics={}))
     for step in steps:
         gallery.after_step(StepRecord(step=step, groups=[group, group], metrics={}))
     gallery.after_run()

@@ -38,17 +38,17 @@ def test_one_line_a_step_with_step_time_and_every_metric(run_folder: Path) -> No
 
 
 def test_a_resumed_run_has_every_step_once(run_folder: Path) -> None:
-    log(FakeRun(run_folder), range(1, 8))
+    log(FakeRun(run_folder), range(8))
     with (run_folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "lo')  # killed while writing
     log(FakeRun(run_folder, step=4), range(5, 11))
-    assert [line["step"] for line in jsonl.read(run_folder / "metrics.jsonl")] == list(range(1, 11))
+    assert [line["step"] for line in jsonl.read(run_folder / "metrics.jsonl")] == list(range(11))
 
 
 def test_a_run_that_starts_again_leaves_nothing_behind(run_folder: Path) -> None:
-    log(FakeRun(run_folder), range(1, 4))
-    log(FakeRun(run_folder), range(1, 2))
-    assert [line["step"] for line in jsonl.read(run_folder / "metrics.jsonl")] == [1]
+    log(FakeRun(run_folder), range(4))
+    log(FakeRun(run_folder), range(2))
+    assert [line["step"] for line in jsonl.read(run_folder / "metrics.jsonl")] == [0, 1]
     assert not list(run_folder.glob("*.cut"))
 
 

@@ -23,6 +23,7 @@ def test_offline_needs_no_account_and_stays_in_the_run_folder(run_folder: Path, 
     logger = WandB()
     logger.before_run(FakeRun(run_folder, study="sizes"))
     group = make_group(sample, [read_verdict(sample, random.Random(seed), 1.0) for seed in range(2)])
+    logger.after_step(StepRecord(step=0, groups=(), metrics={"val/box_iou": 0.25}))
     logger.after_step(StepRecord(step=1, groups=[group], metrics={"reward/total_mean": 1.5}))
     logger.after_run()
     (folder,) = (run_folder / "wandb").glob("offline-run-*-0a1b2c3d")

@@ -33,7 +33,9 @@ PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """Title, what is drawn, and the metric names (a name that ends in `/` takes all that begin with it)."""
 
-WAY_POINTS = 24
+WAY_POINTS = 12
+EXACT = frozenset({"learning_rate", "peak_memory_mb"})
+"""Metrics without noise, which smoothing would only falsify."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def series(records: Sequence[Mapping[str, Any]], name: str, label: str, *, dots:
     absent = 0.0 if name.startswith("parse/") else None
     values = [(record["step"], record.get(name, absent)) for record in records]
     points = [(step, value) for step, value in values if value is not None]
-    return Series(name=label, points=points, dots=dots)
+    return Series(name=label, points=points, dots=dots, smooth=name not in EXACT)
 
 
 def _changes(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Panel:

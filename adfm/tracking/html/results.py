@@ -68,7 +68,8 @@ def _result(dataset: str, before: Evaluated | None, after: Evaluated | None) -> 
     changes = _changes(before, after)
     if changes:
         columns["change"] = {metric: _change(metric, estimate) for metric, estimate in changes.items()}
-    columns |= {name: _cells(estimates) for name, estimates in latest.get("baselines", {}).items()}
+    for name, estimates in latest["baselines"].items():
+        columns[name] = {metric: _short(estimate) for metric, estimate in estimates.items()}
     rows = [(metric, [cells.get(metric, MISSING) for cells in columns.values()]) for metric in latest["overall"]]
     whole = Table(title=f"Results on {dataset}", note=_note(latest), columns=[*columns], rows=rows)
     return Result(whole=whole, parts=_parts(latest))
