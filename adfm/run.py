@@ -1,11 +1,12 @@
 """A run, from its folder: build what `config.yaml` describes, train or resume, evaluate before against after, report.
 
-This is where the rooms meet. The order matters and is written once: the reference copy before the engine shards the weights, the guards
-after everything is restored, the test part only when training is over.
+This is where the rooms meet. The order matters and is written once: the reference copy before the engine shards the
+weights, the guards after everything is restored, the test part only when training is over.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,6 @@ from adfm.grpo.reference import AdapterOff, FrozenCopy, NoReference
 from adfm.grpo.rows import RowMaker
 from adfm.models.vlm import VLM
 from adfm.tracking.html import report
-from adfm.tracking.progress import Progress
 from adfm.types import Callback, Dataset, StepRecord
 from adfm.validation import Validation
 
@@ -86,7 +86,7 @@ class Checkpointing:
 
 
 def execute(path: Path) -> None:
-    """Run or resume the run of a folder in this process, or as this rank of a torchrun, and mark it complete at its end.
+    """Run or resume the run of a folder in this process, or as this rank, and mark it complete at its end.
 
     Raises ConfigError if another process holds the folder. Leaves with status 130 if interrupted.
     """
@@ -156,7 +156,6 @@ def train(folder: RunFolder) -> dict[str, float]:
     if done == 0:
         check_start(vlm, engine, collector, prompts)
     callbacks = [
-        Progress(),
         *(build(node) for node in config.logger.values()),
         *(build(node) for node in config.callbacks.values()),
         Checkpointing(
@@ -239,7 +238,8 @@ def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
     config = folder.config
     if config.evaluate.at_end:
         plan = comparison.Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
-        best = OmegaConf.merge(config.model, {"path": str(folder.path / "export" / "best"), "revision": None})
+        best = copy.deepcopy(config.model)
+        best.path, best.revision = str(folder.path / "export" / "best"), None
         print(comparison.compare(plan, after=best, before=config.model, folder=folder.path / "eval"))
     write_whole(folder.summary_path, json.dumps(best_metrics, indent=2))
     page = report.write(folder.path)

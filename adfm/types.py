@@ -7,8 +7,9 @@ A run is one path through these words:
 and the unit that travels is the `Group`: one prompt and its completions. Nothing here imports torch: tensors live in
 `adfm.models` and `adfm.grpo`; token ids and log-probabilities cross the border as numpy arrays.
 
-Frames: a `Box` is `(x0, y0, x1, y1)`, half-open, float, in pixels of the original image. The only exception is a name that
-ends in `_written`: those are in the coordinates the model writes, and a `Frame` is the only thing that converts them.
+Frames: a `Box` is `(x0, y0, x1, y1)`, half-open, float, in pixels of the original image. The only exception is a
+name that ends in `_written`: those are in the coordinates the model writes, and a `Frame` is the only thing that
+converts them.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A completion as its template reads it. Reading never fails: what could not be read is None and has a reason code."""
+    """A completion as its template reads it; what could not be read is None and has a reason code."""
 
     text: str
     """The completion, untouched."""
@@ -205,7 +206,7 @@ class Template(Protocol):
 
     name: str
     provides: frozenset[str]
-    """Which fields of a verdict can vary under this template, of `answer`, `reasoning_letter`, `boxes`, and each stage."""
+    """Which fields of a verdict can vary under this template: stages, `reasoning_letter`, `boxes`."""
 
     def ask(self, sample: Sample, frames: Frames) -> Prompt:
         """Make the prompt for a sample; the same sample gives the same prompt."""
@@ -247,6 +248,10 @@ class Reward(Protocol):
         """Judge the verdicts of one group."""
         ...
 
+    def best(self, prompt: Prompt) -> float:
+        """Return the total that a completion which is right by the labels can earn."""
+        ...
+
 
 @runtime_checkable
 class Rollout(Protocol):
@@ -258,7 +263,7 @@ class Rollout(Protocol):
     """How often at most a group without spread is drawn again."""
 
     def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[tuple[Completion, ...]]:
-        """Draw `group_size` completions for each prompt; the same seed, prompts and weights give the same completions."""
+        """Draw `group_size` completions for each prompt; equal seed, prompts and weights give equal completions."""
         ...
 
 

@@ -32,7 +32,7 @@ class Validation:
         mode: str,
         best: Path,
     ) -> None:
-        """Look at `samples` every `every` steps and at the last of `steps`; export to `best` when `metric` is better than before."""
+        """Look at `samples` every `every` steps and at the last; export to `best` when `metric` beats all before."""
         self.vlm = vlm
         self.template = template
         self.reward = reward

@@ -68,7 +68,7 @@ class Collector:
         self.reward = reward
 
     def collect(self, prompts: Sequence[Prompt], *, seed: int) -> Collected:
-        """Return a judged group for each prompt, in order; groups without spread are drawn again up to `rollout.resample` times."""
+        """Return a judged group for each prompt, in order; those without spread are drawn again, within the bound."""
         groups, rollout_seconds, reward_seconds = self._draw(prompts, seed)
         redrawn = 0
         for attempt in range(1, self.rollout.resample + 1):

@@ -1,7 +1,7 @@
 """What is checked once, before the first update: the failures of GRPO that no error ever tells about.
 
-Each check is a function that raises `GuardError` with what is wrong and what to do. They cost a few seconds on the tiny model and one
-rollout batch on a large one; `guards=false` leaves them out.
+Each check is a function that raises `GuardError` with what is wrong and what to do. Together they cost seconds on
+the tiny model, and about a rollout batch on a large one.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def check_groups_differ(groups: Sequence[Group]) -> None:
     """Refuse a sampler that writes the same completion for a whole group, for every group."""
     if all(len({completion.text for completion in group.completions}) == 1 for group in groups):
         raise GuardError(
-            f"all {len(groups[0].completions)} completions of each of {len(groups)} groups are the same text, so no advantage can differ "
-            f"from 0. First completion: {groups[0].completions[0].text!r}. Raise rollout.temperature"
+            f"all {len(groups[0].completions)} completions of each of {len(groups)} groups are the same text, so "
+            f"no advantage can differ from 0. First completion: {groups[0].completions[0].text!r}. "
+            "Raise rollout.temperature"
         )
 
 
@@ -52,16 +53,17 @@ def check_references_pay(
         best.append(reward.best(prompt))
     if np.mean(earned) < REFERENCE_SHARE * np.mean(best):
         raise GuardError(
-            f"completions written from the labels earn {np.mean(earned):.3f} of {np.mean(best):.3f} on average over {len(samples)} samples: "
-            f"the reward does not read what reasoning={template.name} writes. Last text: {text!r}"
+            f"completions written from the labels earn {np.mean(earned):.3f} of {np.mean(best):.3f} on average over "
+            f"{len(samples)} samples: the reward does not read what reasoning={template.name} writes. "
+            f"Last text: {text!r}"
         )
 
 
 @torch.no_grad()
 def check_images_matter(vlm: VLM, samples: Sequence[Sample], template: Template, frames: Frames) -> float:
-    """Refuse a model whose verdict does not depend on the image; return the mean change of the verdict's log-odds under a swap.
+    """Refuse a model whose verdict does not depend on the image; return how far a swap moves its log-odds on average.
 
-    Each sample's prompt is scored with its own image and with the next sample's image of the same size.
+    Each sample's prompt is scored with its own image and with the next sample's, where both have the same size.
     """
     changes = []
     for sample, other in zip(samples, [*samples[1:], *samples[:1]], strict=True):
@@ -72,8 +74,9 @@ def check_images_matter(vlm: VLM, samples: Sequence[Sample], template: Template,
         changes.append(abs(_verdict_log_odds(vlm, prompt, template) - _verdict_log_odds(vlm, swapped, template)))
     if changes and np.mean(changes) < BLIND_BELOW:
         raise GuardError(
-            f"exchanging the images of {len(changes)} pairs of samples moves the verdict's log-odds by {np.mean(changes):.1e} nats: the model "
-            "does not see its images. Check model.path, or start from a checkpoint of adfm.coldstart"
+            f"exchanging the images of {len(changes)} pairs of samples moves the verdict's log-odds by "
+            f"{np.mean(changes):.1e} nats: the model does not see its images. Check model.path, or start from a "
+            "checkpoint of adfm.coldstart"
         )
     return float(np.mean(changes)) if changes else float("nan")
 
@@ -88,7 +91,7 @@ def _verdict_log_odds(vlm: VLM, prompt: Prompt, template: Template) -> float:
 
 @torch.no_grad()
 def check_logprobs_agree(vlm: VLM, groups: Sequence[Group], temperature: float) -> float:
-    """Refuse a sampler and a training forward that disagree about the same tokens; return the mean gap in nats a token."""
+    """Refuse a sampler and a training forward that disagree; return the mean gap in nats a token."""
     gaps = []
     for group in groups:
         completions = tuple(torch.from_numpy(completion.token_ids) for completion in group.completions)
@@ -98,7 +101,7 @@ def check_logprobs_agree(vlm: VLM, groups: Sequence[Group], temperature: float) 
     gap, allowed = float(np.mean(gaps)), LOGPROB_GAP[vlm.dtype]
     if gap > allowed:
         raise GuardError(
-            f"the sampler's log-probabilities and the training forward's differ by {gap:.2e} nats a token (allowed: {allowed:.0e} in "
-            f"{vlm.dtype}): the policy that samples is not the policy that is trained"
+            f"the sampler's log-probabilities and the training forward's differ by {gap:.2e} nats a token (allowed: "
+            f"{allowed:.0e} in {vlm.dtype}): the policy that samples is not the policy that is trained"
         )
     return gap

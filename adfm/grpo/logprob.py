@@ -1,7 +1,8 @@
 """Log-probabilities of completion tokens under packed groups, without ever holding tokens x vocabulary.
 
-Only the positions that predict a completion token reach the head, a chunk at a time, in float32, and a chunk's logits are made again in
-the backward. The distribution is the one that is sampled: after the temperature, with image and video tokens excluded.
+Only the positions that predict a completion token reach the head, a chunk at a time, in float32, and a chunk's
+logits are made again in the backward. The distribution is the one that is sampled: after the temperature, with
+image and video tokens excluded.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def head_scores(
 
 @torch.no_grad()
 def forced(vlm: VLM, encoded: EncodedPrompt, continuations: Sequence[Sequence[int]]) -> list[float]:
-    """Return the log-probability of each continuation after the prompt (float64 sums over its tokens), at temperature 1.
+    """Return the log-probability of each continuation after the prompt, summed in float64, at temperature 1.
 
     All continuations share one packed row: the prompt is read once.
     """

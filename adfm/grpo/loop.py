@@ -1,10 +1,12 @@
 """GRPO on one screen: sample, reward, advantage, update.
 
-It knows no method, model, data set or device. What a step asks is `PromptStream`, how groups are made and judged is `Collector`, what is
-maximised is the objective, what is compared with is the reference, and how weights are sharded and stepped is the engine.
+It knows no method, model, data set or device. What a step asks is `PromptStream`, how groups are made and judged is
+`Collector`, what is maximised is the objective, what is compared with is the reference, and how weights are sharded
+and stepped is the engine.
 
-Two departures from the paper (arXiv 2402.03300): the old log-probabilities are those of the first pass over a step's rows (on-policy they
-are the policy's own, so there is no extra pass), and groups whose rewards are all equal are left out where they have no gradient.
+Two departures from the paper (arXiv 2402.03300): the old log-probabilities are those of the first pass over a
+step's rows (on-policy they are the policy's own, so there is no extra pass), and groups whose rewards are all equal
+are left out where they have no gradient.
 """
 
 from __future__ import annotations

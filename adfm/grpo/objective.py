@@ -1,12 +1,12 @@
-"""What GRPO maximises: advantages of a group, and the loss of a packed row. Variants are small classes beside each other.
+"""What GRPO maximises: advantages of a group, and the loss of a packed row. Variants are classes beside each other.
 
 The loss of one step, summed over every completion of every rank, is
 
     - sum_t  w_t [ min(rho_t A, clip(rho_t, 1 - epsilon_low, 1 + epsilon_high) A) - beta k3_t ]
 
-with rho = exp(logprob - old logprob), A the advantage of t's completion, k3 = exp(d) - d - 1 with d = reference_logprob - logprob
-(Schulman's estimator), and w_t the variant's weight. The sum is exact however a step is cut into packed rows, for w_t holds the
-denominator of the whole step.
+with rho = exp(logprob - old logprob), A the advantage of t's completion, k3 = exp(d) - d - 1 with d =
+reference_logprob - logprob (Schulman's estimator), and w_t the variant's weight. The sum is exact however a step is
+cut into packed rows, for w_t holds the denominator of the whole step.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class Clipped(ABC):
 class GRPO(Clipped):
     """Group-relative policy optimization (arXiv 2402.03300, as AnomalyR1 and AD-FM run it).
 
-    The advantage is (r - mean) / (std + 1e-4) with the unbiased std; the loss is the mean over completions of the mean over tokens.
+    The advantage is (r - mean) / (std + 1e-4) with the unbiased std; the loss is the mean over completions of the
+    mean over tokens.
     """
 
     def advantages(self, rewards: Float[np.ndarray, " completion"]) -> Float[np.ndarray, " completion"]:
@@ -127,7 +128,8 @@ class GRPO(Clipped):
 class DrGRPO(Clipped):
     """Dr. GRPO (arXiv 2503.20783): no division by the std, and none by a completion's length.
 
-    The loss is the sum over tokens divided by completions x `length_scale`, so a long completion weighs as much as its tokens.
+    The loss is the sum over tokens divided by completions x `length_scale`, so a long completion weighs as much as
+    its tokens.
     """
 
     length_scale: float = 256.0

@@ -1,12 +1,13 @@
 """Packed groups: `[prompt | c1 | ... | cG]`, several groups in one row, nothing repeated.
 
-A completion may look at its prompt and at itself, never at its neighbours, and its positions restart where the prompt ends. So a row
-holds P + C1 + ... + CG tokens where padded rows hold G (P + C). The attention is two calls without a mask over the row: the prompts
-among themselves, and the completions, batched over the group, over `[keys of the prompt | own keys]` (the idea of Prefix Grouper,
-arXiv 2506.05433, with image tokens and M-RoPE positions).
+A completion may look at its prompt and at itself, never at its neighbours, and its positions restart where the
+prompt ends. So a row holds P + C1 + ... + CG tokens where padded rows hold G (P + C). The attention is two calls
+without a mask over the row: the prompts among themselves, and the completions, batched over the group, over `[keys
+of the prompt | own keys]` (the idea of Prefix Grouper, arXiv 2506.05433, with image tokens and M-RoPE positions).
 
-The language model reaches this attention through transformers' registry under the name `ATTENTION`; the layout of a row travels with
-the forward call as the keyword `layout`, and is the object that attends: `GroupLayout` here, `DecodeLayout` in `rollout`.
+The language model reaches this attention through transformers' registry under the name `ATTENTION`; the layout of a
+row travels with the forward call as the keyword `layout`, and is the object that attends: `GroupLayout` here,
+`DecodeLayout` in `rollout`.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def attend_by_layout(vlm: VLM) -> None:
 class GroupLayout:
     """The attention of packed groups.
 
-    The index tensors are rectangles over groups; where a prompt or completion is shorter than the longest, they repeat a valid index
-    and the matching `*_valid` is False.
+    The index tensors are rectangles over groups; where a prompt or completion is shorter than the longest, they
+    repeat a valid index and the matching `*_valid` is False.
     """
 
     prompt_index: Int[Tensor, "group prompt"]
@@ -153,7 +154,8 @@ def pack(items: Sequence[PackItem], token_budget: int, device: torch.device | st
     for item in sorted(items, key=lambda item: -item.size):
         if item.size > token_budget:
             raise ValueError(
-                f"a group of {item.size} tokens is above the token budget of {token_budget}: set model.token_budget={item.size} or more"
+                f"a group of {item.size} tokens is above the token budget of {token_budget}: set "
+                f"model.token_budget={item.size} or more"
             )
         row = next((index for index, room in enumerate(free) if room >= item.size), None)
         if row is None:
@@ -232,7 +234,7 @@ def _layout(
 
 
 def _spans(spans: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """Rectangles of indices and validity from (start, length) spans; the padding repeats each span's start, clipped into the row."""
+    """Rectangles of row indices and of their validity from (start, length) spans; the padding points at token 0."""
     starts = torch.tensor([start for start, _ in spans], dtype=torch.long)
     lengths = torch.tensor([length for _, length in spans], dtype=torch.long)
     offsets = torch.arange(int(lengths.max()) if len(spans) else 0)

@@ -1,4 +1,4 @@
-"""The reference policy of the KL penalty: none, the same model with its adapter off, or a frozen copy. Three objects, no flag."""
+"""The reference of the KL penalty: none, the same model with its adapter off, or a frozen copy. Objects, no flag."""
 
 from __future__ import annotations
 

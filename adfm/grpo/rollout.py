@@ -1,8 +1,9 @@
 """How completions are made: one prefill per prompt, one cache for the group, an own decode loop.
 
-The prompts of a batch are prefilled as a packed row, so nothing is padded and nothing runs twice. The keys and values of each prompt are
-then laid out once per completion, and every step writes one column. Rows that are finished leave the cache. The sampler is ours, so no
-generation config of a checkpoint can touch the distribution, and it returns the log-probability of what it drew.
+The prompts of a batch are prefilled as a packed row, so nothing is padded and nothing runs twice. The keys and
+values of each prompt are then laid out once per completion, and every step writes one column. Rows that are
+finished leave the cache. The sampler is ours, so no generation config of a checkpoint can touch the distribution,
+and it returns the log-probability of what it drew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import DynamicCache
 
 from adfm.grpo.logprob import hidden_states, sampled_logits
 from adfm.grpo.packing import PackItem, attend_by_layout, pack_row
@@ -87,8 +87,8 @@ def generate(
 ) -> list[tuple[Completion, ...]]:
     """Write `group_size` completions for each encoded prompt; temperature 0 is greedy.
 
-    Each has at most `completion_tokens` tokens. The model must be in eval mode. Raises RuntimeError if it is not, for in train mode
-    gradient checkpointing would drop the cache and the text would be wrong without a word.
+    Each has at most `completion_tokens` tokens. The model must be in eval mode. Raises RuntimeError if it is not,
+    for in train mode gradient checkpointing would drop the cache and the text would be wrong without a word.
     """
     if vlm.base.training:
         raise RuntimeError(
@@ -153,9 +153,9 @@ def _completions(
 def _prefill(
     vlm: VLM, encoded: Sequence[EncodedPrompt], group_size: int, completion_tokens: int
 ) -> tuple[Float[Tensor, "row hidden"], Decoder]:
-    """Run the prompts once, packed; give the hidden state of each row's last prompt token and the decoder of the group's rows."""
+    """Run the prompts once, packed; give the hidden state of each row's last prompt token, and the rows' decoder."""
     packed = pack_row([PackItem(encoded=item, completions=()) for item in encoded], vlm.device)
-    cache = DynamicCache(config=vlm.base.config.get_text_config())
+    cache = PromptCache()
     hidden = hidden_states(vlm, packed, past_key_values=cache, use_cache=True)[0]
     layout = packed.layout
     sizes = layout.prompt_valid.sum(1)
@@ -166,7 +166,7 @@ def _prefill(
     store = []
     for layer in cache.layers:
         pair = []
-        for packed_states in (layer.keys, layer.values):
+        for packed_states in layer:
             states = packed_states.new_empty(len(index), packed_states.shape[1], room, packed_states.shape[3])
             states[:, :, : index.shape[1]] = packed_states[0].transpose(0, 1)[index].transpose(1, 2)
             pair.append(states)
@@ -176,6 +176,23 @@ def _prefill(
     return hidden[last][group_of_row], Decoder(
         vlm, store, None if bool(valid.all()) else valid, next_position, index.shape[1]
     )
+
+
+class PromptCache:
+    """Keeps the keys and values of one forward, a pair a layer (the protocol of transformers' caches)."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.layers: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, key: Tensor, value: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Keep a layer's keys and values, and return them."""
+        self.layers.append((key, value))
+        return key, value
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Return the tokens before this forward: none."""
+        return 0
 
 
 class Decoder:
@@ -189,7 +206,7 @@ class Decoder:
         next_position: Int[Tensor, " row"],
         columns: int,
     ) -> None:
-        """Start from prefilled keys and values of `columns` columns, a pair a layer, each `[row, kv_head, room, dim]`."""
+        """Start from keys and values of `columns` columns, a pair a layer, each `[row, kv_head, room, dim]`."""
         self.vlm = vlm
         self.store = store
         self.prompt_valid = prompt_valid

@@ -1,4 +1,4 @@
-"""From judged groups to the rows of an update: which groups teach, packed up to the token budget, with their advantages."""
+"""From judged groups to the rows of an update: which groups teach, packed up to the budget, with their advantages."""
 
 from __future__ import annotations
 

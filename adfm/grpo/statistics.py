@@ -1,10 +1,10 @@
-"""What a step says about itself: means over every completion, group and target of all ranks, and where the seconds went."""
+"""What a step says about itself: means over all completions, groups and targets of all ranks, and its seconds."""
 
 from __future__ import annotations
 
 import resource
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -66,7 +66,7 @@ def step_metrics(
 
 def group_sums(groups: Sequence[Group], objective: Clipped) -> dict[str, float]:
     """Return sums over this rank's groups, of which `group_metrics` makes means."""
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for group in groups:
         sums["groups"] += 1
         sums["groups_without_spread"] += not group.has_spread
@@ -78,8 +78,9 @@ def group_sums(groups: Sequence[Group], objective: Clipped) -> dict[str, float]:
             sums["completions"] += 1
             sums["tokens"] += len(completion.token_ids)
             sums["truncated"] += completion.truncated
-            sums.update({f"parse/{reason}": 1 for reason in set(verdict.reasons)})
-    return {name: float(value) for name, value in sums.items()}
+            for reason in set(verdict.reasons):
+                sums[f"parse/{reason}"] += 1
+    return dict(sums)
 
 
 def group_metrics(total: Mapping[str, float]) -> dict[str, float]:
@@ -103,7 +104,7 @@ def group_metrics(total: Mapping[str, float]) -> dict[str, float]:
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory this process has held so far, in MiB: of the GPU where there is one, else of the process."""
+    """Return the most memory that was held so far, in MiB: on the GPU where there is one, else by the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,4 +1,4 @@
-"""The loop on real parts: any cut into rows gives one update, a killed run goes on as if nothing happened, a golden trajectory."""
+"""The loop on real parts: any cut into rows is one update, resuming equals not stopping, both families two steps."""
 
 from __future__ import annotations
 
@@ -45,6 +45,9 @@ class Recorder:
     def after_run(self) -> None: ...
 
 
+ADAM = partial(torch.optim.AdamW, lr=3e-3)
+
+
 class Parts:
     """A small run on a random checkpoint, piece by piece."""
 
@@ -56,7 +59,7 @@ class Parts:
         objective: Clipped | None = None,
         token_budget: int = 10_000,
         stage: int = 0,
-        optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, lr=3e-3),
+        optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
         **model: object,
     ) -> None:
         self.vlm = VLM.load(model_config(checkpoint, **model), device="cpu", train=True)
