@@ -21,7 +21,7 @@ PLAN = ("split", "score", "draws", "batch", "resamples", "calibrate")
 def main(config: DictConfig) -> None:
     """Evaluate, print the table, and say where the numbers lie."""
     check(config)
-    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # its nodes are taken out of it
+    OmegaConf.resolve(config)  # its nodes are taken out of it
     subject = _checkpoint(config) if config.checkpoint is not None else _run(config)
     settings = {name: config[name] for name in PLAN}
     plan = Plan.of(subject.pop("nodes"), count=config.samples, **settings)

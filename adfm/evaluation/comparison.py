@@ -54,27 +54,23 @@ class Plan:
     """Whether to show also what the score decides at the threshold that is best on val."""
 
     @classmethod
-    def of(
-        cls,
-        nodes: Mapping[str, Any],
-        *,
-        score: str = "answer",
-        draws: int = 8,
-        **settings: Any,
-    ) -> Plan:
+    def of(cls, nodes: Mapping[str, Any], *, score: str = "answer", draws: int = 8, **settings: Any) -> Plan:
         """Build `dataset`, `reasoning` and, where there is one, `reward` from their config nodes."""
         scored: Score = SamplesScore(draws) if score == SamplesScore.name else SCORES[score]()
         reward = nodes.get("reward")
         dataset: Dataset = build(nodes["dataset"])
-        content = {"reasoning": _plain(nodes["reasoning"]), "reward": _plain(reward), "data": dataset.fingerprint()}
+        content = {
+            "reasoning": _plain(nodes["reasoning"]),
+            "reward": _plain(reward),
+            "data": dataset.fingerprint(),
+            "score": vars(scored),
+        }
         return cls(
             dataset=dataset,
             template=build(nodes["reasoning"]),
             score=scored,
             reward=None if reward is None else build(reward),
-            content=json.dumps(
-                content | {"score": [score, draws if score == SamplesScore.name else 0]}, sort_keys=True
-            ),
+            content=json.dumps({score: content}, sort_keys=True),
             **settings,
         )
 
@@ -85,6 +81,11 @@ class Plan:
     def choosing_samples(self) -> list[Sample]:
         """Samples to choose a threshold on: of val, or of train where val is what is evaluated."""
         return runner.subset(self.dataset.split("train" if self.split == "val" else "val"), CHOOSING_SAMPLES)
+
+    @property
+    def asks_boxes(self) -> bool:
+        """Whether the template asks for boxes."""
+        return "boxes" in self.template.provides
 
     @property
     def folder_name(self) -> str:
@@ -117,7 +118,9 @@ def compare(plan: Plan, *, after: DictConfig, before: DictConfig | None, folder:
             found = publish(plan, node, target, predictions[side], baselines)
             columns[side] = found["overall"]
     if len(predictions) == 2:
-        columns["change"] = metrics.difference(predictions["before"], predictions["after"], resamples=plan.resamples)
+        columns["change"] = metrics.difference(
+            predictions["before"], predictions["after"], boxes=plan.asks_boxes, resamples=plan.resamples
+        )
     text = [tables.caption(found), tables.comparison(columns | found["baselines"]), *notes]
     text += [tables.groups(name, found[name]) for name in ("category", "bin") if len(found.get(name, {})) > 1]
     return "\n\n".join(text)
@@ -169,8 +172,10 @@ def publish(
         "split": plan.split,
         "score": plan.score.name,
         "key": _key(plan, node),
-        **metrics.table(predictions, resamples=plan.resamples),
-        "baselines": {name: metrics.table(row, resamples=plan.resamples)["overall"] for name, row in rows.items()},
+        **metrics.table(predictions, boxes=plan.asks_boxes, resamples=plan.resamples),
+        "baselines": {
+            name: metrics.table(row, boxes=False, resamples=plan.resamples)["overall"] for name, row in rows.items()
+        },
     }
     write_whole(folder / "metrics.json", json.dumps(found, indent=2))
     return found

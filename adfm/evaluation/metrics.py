@@ -21,37 +21,50 @@ from adfm.evaluation.prediction import Prediction
 
 NO_NORMALS = "no normal sample"
 NO_ANOMALIES = "no anomalous sample"
-UNDEFINED = {
-    "box_iou": "no anomalous sample with a true box",
-    "mask_iou": "no anomalous sample with a true mask",
-    "reward": "no reward was given",
-}
+NO_BOXES = "no boxes were asked for"
+NO_TRUE_BOX = "no anomalous sample with a true box"
+NO_TRUE_MASK = "no anomalous sample with a true mask"
+NO_REWARD = "no reward was given"
+
+DETECTION = ("balanced_accuracy", "f1", "auroc", "average_precision", "overkill", "miss")
+LOCALIZATION = (
+    *("box_iou", "mask_iou"),
+    *(f"box_acc_{threshold}" for threshold in localization.THRESHOLDS),
+    *(f"box_ap_{threshold}" for threshold in localization.THRESHOLDS),
+)
 
 Estimate = dict[str, Any]
 """`value`, and `low` and `high` where the metric has an interval; or `value` None and the `reason`."""
 
 
 def table(
-    predictions: Sequence[Prediction], *, by: Sequence[str] = ("bin",), resamples: int = 1000, seed: int = 0
+    predictions: Sequence[Prediction],
+    *,
+    by: Sequence[str] = ("bin",),
+    boxes: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure predictions as a whole, by category, in the mean over categories, and by the attributes `by`.
 
     Gives `samples`, `images`, `anomalous` (counts), `overall` and `macro` (metric to estimate), `category` (category to
     metric to estimate), likewise one key for each attribute of `by` that a sample has, and `parse_failures` (reason
     code to share of samples). A sample without the attribute, as a normal one without a contrast bin, belongs to each
-    of its values. With `resamples` 0 there are no intervals. Average precision of boxes never has one.
+    of its values. `boxes` says whether boxes were asked for at all; if not, what is measured of them is null. With
+    `resamples` 0 there are no intervals. Average precision of boxes never has one.
 
     Raises:
         ValueError: there are no predictions.
     """
     if not predictions:
         raise ValueError("there are no predictions to measure")
-    outcomes = columns(predictions)
+    outcomes = columns(predictions, boxes=boxes)
     parts = {"overall": np.arange(len(predictions))} | {
         f"{group} {value}": index for group in ("category", *by) for value, index in _members(predictions, group)
     }
     values = {
-        name: _values([predictions[i] for i in index.tolist()], outcomes.take(index)) for name, index in parts.items()
+        name: _values([predictions[i] for i in index.tolist()], outcomes.take(index), boxes)
+        for name, index in parts.items()
     }
     categories = [name for name in parts if name.startswith("category ")]
     values["macro"] = {metric: _macro(metric, [values[name] for name in categories]) for metric in values["overall"]}
@@ -75,14 +88,19 @@ def table(
     }
 
 
-def summary(predictions: Sequence[Prediction]) -> dict[str, float]:
+def summary(predictions: Sequence[Prediction], *, boxes: bool = True) -> dict[str, float]:
     """Give every metric that is defined over all predictions, without intervals: what validation during a run logs."""
-    values = _values(predictions, columns(predictions))
+    values = _values(predictions, columns(predictions, boxes=boxes), boxes)
     return {metric: estimate["value"] for metric, estimate in values.items() if estimate["value"] is not None}
 
 
 def difference(
-    before: Sequence[Prediction], after: Sequence[Prediction], *, resamples: int = 1000, seed: int = 0
+    before: Sequence[Prediction],
+    after: Sequence[Prediction],
+    *,
+    boxes: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Estimate]:
     """Estimate `after` minus `before`, paired: both are drawn on the same images in every resample.
 
@@ -95,14 +113,16 @@ def difference(
     if sorted(by_id) != sorted(prediction.id for prediction in after):
         raise ValueError("the two sets of predictions are not about the same samples, so they cannot be paired")
     before = [by_id[prediction.id] for prediction in after]
-    old, new = columns(before), columns(after)
-    first, second = summary(before), summary(after)
+    old, new = columns(before, boxes=boxes), columns(after, boxes=boxes)
+    first, second = summary(before, boxes=boxes), summary(after, boxes=boxes)
     weights = list(draws(new.image, resamples=resamples, seed=seed))
     estimates = {}
     for metric in STATISTICS:
         if metric in first and metric in second:
-            spread = np.concatenate([STATISTICS[metric](new, rows) - STATISTICS[metric](old, rows) for rows in weights])
-            estimates[metric] = {"value": second[metric] - first[metric]} | _bounds(spread)
+            estimates[metric] = {"value": second[metric] - first[metric]}
+            changes = [STATISTICS[metric](new, rows) - STATISTICS[metric](old, rows) for rows in weights]
+            if bounds := interval(np.concatenate([np.empty(0), *changes])):
+                estimates[metric] |= {"low": bounds[0], "high": bounds[1]}
     return estimates
 
 
@@ -112,8 +132,8 @@ def parse_failures(predictions: Sequence[Prediction]) -> dict[str, float]:
     return {reason: count / len(predictions) for reason, count in counts.most_common()}
 
 
-def columns(predictions: Sequence[Prediction]) -> Outcomes:
-    """Lay predictions out as columns."""
+def columns(predictions: Sequence[Prediction], *, boxes: bool = True) -> Outcomes:
+    """Lay predictions out as columns; without `boxes` no sample has an IoU."""
     truth = np.array([p.anomalous for p in predictions])
     numbers: dict[str, int] = {}
     return Outcomes(
@@ -122,8 +142,8 @@ def columns(predictions: Sequence[Prediction]) -> Outcomes:
         unreadable=np.array([p.predicted is None for p in predictions]),
         failed=np.array([bool(p.reasons) or p.predicted is None for p in predictions]),
         score=np.array([p.score for p in predictions], dtype=np.float64),
-        box_iou=np.array([_box_iou(p) for p in predictions]),
-        mask_iou=np.array([np.nan if p.mask_iou is None else p.mask_iou for p in predictions]),
+        box_iou=np.array([_box_iou(p) if boxes else np.nan for p in predictions]),
+        mask_iou=np.array([np.nan if p.mask_iou is None or not boxes else p.mask_iou for p in predictions]),
         reward=np.array([p.rewards.get("total", np.nan) for p in predictions]),
         image=np.array([numbers.setdefault(p.image, len(numbers)) for p in predictions]),
     )
@@ -139,21 +159,33 @@ def ranks(score: Float[np.ndarray, " sample"]) -> Float[np.ndarray, " sample"]:
     return rank / max(1, len(distinct) - 1)
 
 
-def _values(predictions: Sequence[Prediction], outcomes: Outcomes) -> dict[str, Estimate]:
+def _values(predictions: Sequence[Prediction], outcomes: Outcomes, boxes: bool) -> dict[str, Estimate]:
     values = _detection(outcomes)
-    values |= {name: _mean(name, getattr(outcomes, name)) for name in ("box_iou", "mask_iou")}
+    if boxes:
+        values |= _localization(predictions, outcomes)
+    else:
+        values |= {name: {"value": None, "reason": NO_BOXES} for name in LOCALIZATION}
+    values["unreadable"] = {"value": float(outcomes.unreadable.mean())}
+    values["parse_failure"] = {"value": float(outcomes.failed.mean())}
+    values["reward"] = _mean(outcomes.reward, NO_REWARD)
+    return values
+
+
+def _localization(predictions: Sequence[Prediction], outcomes: Outcomes) -> dict[str, Estimate]:
     placed = outcomes.box_iou[~np.isnan(outcomes.box_iou)]
-    for threshold in localization.THRESHOLDS:
-        values[f"box_acc_{threshold}"] = _mean("box_iou", (placed >= threshold).astype(float))
     precision = localization.average_precision(
         [p.boxes for p in predictions], [p.score for p in predictions], [p.true_boxes for p in predictions]
     )
-    for threshold, value in precision.items():
-        values[f"box_ap_{threshold}"] = _mean("box_iou", np.array([np.nan if value is None else value]))
-    values["unreadable"] = {"value": float(outcomes.unreadable.mean())}
-    values["parse_failure"] = {"value": float(outcomes.failed.mean())}
-    values["reward"] = _mean("reward", outcomes.reward)
-    return values
+    values = [
+        _mean(outcomes.box_iou, NO_TRUE_BOX),
+        _mean(outcomes.mask_iou, NO_TRUE_MASK),
+        *(_mean((placed >= threshold).astype(float), NO_TRUE_BOX) for threshold in localization.THRESHOLDS),
+        *(
+            {"value": None, "reason": NO_TRUE_BOX} if value is None else {"value": value}
+            for value in precision.values()
+        ),
+    ]
+    return dict(zip(LOCALIZATION, values, strict=True))
 
 
 def _detection(outcomes: Outcomes) -> dict[str, Estimate]:
@@ -172,14 +204,13 @@ def _detection(outcomes: Outcomes) -> dict[str, Estimate]:
         values["auroc"] = float(classification.binary_auroc(score, truth))
         values["average_precision"] = float(classification.binary_average_precision(score, truth))
     reason = NO_NORMALS if truth.all() else NO_ANOMALIES
-    names = ("balanced_accuracy", "f1", "auroc", "average_precision", "overkill", "miss")
     undefined = {"value": None, "reason": reason}
-    return {name: {"value": round(values[name], 6)} if name in values else undefined for name in names}
+    return {name: {"value": round(values[name], 6)} if name in values else undefined for name in DETECTION}
 
 
-def _mean(name: str, values: Float[np.ndarray, " sample"]) -> Estimate:
+def _mean(values: Float[np.ndarray, " sample"], reason: str) -> Estimate:
     defined = values[~np.isnan(values)]
-    return {"value": float(defined.mean())} if len(defined) else {"value": None, "reason": UNDEFINED[name]}
+    return {"value": float(defined.mean())} if len(defined) else {"value": None, "reason": reason}
 
 
 def _macro(metric: str, categories: Sequence[Mapping[str, Estimate]]) -> Estimate:
@@ -213,11 +244,6 @@ def _nanmean(rows: Sequence[Float[np.ndarray, " resample"]]) -> Float[np.ndarray
     defined = ~np.isnan(values)
     count = defined.sum(0)
     return np.where(count > 0, np.where(defined, values, 0).sum(0) / np.maximum(count, 1), np.nan)
-
-
-def _bounds(values: Float[np.ndarray, " resample"]) -> dict[str, float]:
-    bounds = interval(values)
-    return {"low": bounds[0], "high": bounds[1]} if bounds else {}
 
 
 def _members(predictions: Sequence[Prediction], group: str) -> Iterator[tuple[str, Int[np.ndarray, " member"]]]:

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from adfm.errors import ConfigError
-from adfm.grpo.logprob import forced
+from adfm.grpo.logprob import score as token_scores
+from adfm.grpo.packing import PackItem, attend_by_layout, pack_row
 from adfm.grpo.rollout import generate
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt, Template
@@ -61,10 +62,11 @@ class AnswerScore:
         completions: Sequence[Completion],
     ) -> list[float]:
         """Score each prompt; see `reasoning_of` for where a completion is cut."""
-        return [
-            log_odds(vlm, template, prompt, prefix, reasoning_of(completion.text, template.answers(prompt)))
-            for prompt, prefix, completion in zip(prompts, encoded, completions, strict=True)
+        written = [
+            reasoning_of(completion.text, template.answers(prompt))
+            for prompt, completion in zip(prompts, completions, strict=True)
         ]
+        return log_odds(vlm, template, prompts, encoded, written)
 
 
 class DirectScore:
@@ -81,10 +83,7 @@ class DirectScore:
         completions: Sequence[Completion],
     ) -> list[float]:
         """Score each prompt; the completions play no part."""
-        return [
-            log_odds(vlm, template, prompt, prefix, template.opening())
-            for prompt, prefix in zip(prompts, encoded, strict=True)
-        ]
+        return log_odds(vlm, template, prompts, encoded, [template.opening()] * len(prompts))
 
 
 class SamplesScore:
@@ -122,32 +121,55 @@ class SamplesScore:
             completion_tokens=vlm.config.completion_tokens,
             generator=torch.Generator(vlm.device).manual_seed(self.seed),
         )
-        return [
-            mean_log_odds([log_odds(vlm, template, prompt, prefix, reasoning) for reasoning in reasonings])
-            for prompt, prefix, group in zip(prompts, encoded, groups, strict=True)
-            for reasonings in [[reasoning_of(drawn.text, template.answers(prompt)) for drawn in group]]
-        ]
+        odds = [AnswerScore()(vlm, template, prompts, encoded, drawn) for drawn in zip(*groups, strict=True)]
+        return [mean_log_odds(of_prompt) for of_prompt in zip(*odds, strict=True)]
 
 
 SCORES: Mapping[str, Callable[[], Score]] = {"answer": AnswerScore, "direct": DirectScore, "samples": SamplesScore}
 """By the names that `evaluate.score` and `score` take."""
 
 
-def log_odds(vlm: VLM, template: Template, prompt: Prompt, encoded: EncodedPrompt, before: str) -> float:
-    """Log-odds of anomalous against normal where the completion so far is `before` and the answer stage follows.
+@torch.no_grad()
+def log_odds(
+    vlm: VLM,
+    template: Template,
+    prompts: Sequence[Prompt],
+    encoded: Sequence[EncodedPrompt],
+    written: Sequence[str],
+) -> list[float]:
+    """Log-odds of anomalous against normal where the completion so far is `written` and the answer stage follows.
+
+    All prompts and answers share one packed row.
 
     Raises:
-        ConfigError: the letters of this prompt do not decide between anomalous and normal.
+        ConfigError: the letters of a prompt do not decide between anomalous and normal.
     """
+    attend_by_layout(vlm)
+    letters = [_deciding_letters(prompt) for prompt in prompts]
+    items = []
+    for prompt, prefix, before, deciding in zip(prompts, encoded, written, letters, strict=True):
+        answers = template.answers(prompt)
+        tokens = [_tokens(vlm, before + answers[letter]) for letter in deciding]
+        common = shared_prefix(tokens)
+        rest = tuple(torch.tensor(ids[len(common) :], dtype=torch.long) for ids in tokens)
+        items.append(PackItem(encoded=prefix.extended(common), completions=rest))
+    packed = pack_row(items, vlm.device)
+    logprob = iter(packed.per_completion(token_scores(vlm, packed).logprob.double()).tolist())
+    odds = []
+    for prompt, deciding in zip(prompts, letters, strict=True):
+        logprob_of = {letter: next(logprob) for letter in deciding}
+        sides = [
+            [logprob_of[letter] for letter in deciding if prompt.choices[letter] is side] for side in (True, False)
+        ]
+        odds.append(float(np.logaddexp.reduce(sides[0]) - np.logaddexp.reduce(sides[1])))
+    return odds
+
+
+def _deciding_letters(prompt: Prompt) -> list[str]:
     letters = [letter for letter, meaning in prompt.choices.items() if meaning is not None]
-    anomalous = np.array([prompt.choices[letter] for letter in letters], dtype=bool)
-    if anomalous.all() or not anomalous.any():
+    if {prompt.choices[letter] for letter in letters} != {True, False}:
         raise ConfigError(f"{prompt.id}: its letters do not decide between anomalous and normal, so it has no score")
-    answers = template.answers(prompt)
-    tokens = [_tokens(vlm, before + answers[letter]) for letter in letters]
-    common = len(shared_prefix(tokens))
-    logprob = np.array(forced(vlm, encoded.extended(tokens[0][:common]), [ids[common:] for ids in tokens]))
-    return float(np.logaddexp.reduce(logprob[anomalous]) - np.logaddexp.reduce(logprob[~anomalous]))
+    return letters
 
 
 def reasoning_of(text: str, answers: Mapping[str, str]) -> str:

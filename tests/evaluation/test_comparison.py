@@ -51,6 +51,8 @@ def test_before_and_after_are_written_and_shown(nodes: dict, model: DictConfig, 
     )
     assert set(found["baselines"]) == {"always_normal", "trivial_detector", "score at val threshold"}
     assert found["baselines"]["trivial_detector"]["auroc"]["value"] == 1.0
+    assert found["baselines"]["trivial_detector"]["box_iou"]["value"] is None
+    assert found["overall"]["box_iou"]["value"] == 0.0
     assert "| metric " in text
     assert all(f"| {name} " in text for name in ("before", "after", "change", *found["baselines"]))
     predictions = prediction.read(tmp_path / "eval" / "squares" / "predictions.jsonl")
@@ -95,6 +97,6 @@ def test_without_both_classes_in_val_the_trivial_detector_is_missed(
 def test_the_word_synthetic(nodes: dict, model: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Squares, "name", "synthetic")
     nodes["dataset"].name = "synthetic"
-    text = compare(Plan.of(nodes, count=2, resamples=0), after=model, before=None, folder=tmp_path)
+    text = compare(Plan.of(nodes, count=2, resamples=0), after=model, before=model, folder=tmp_path)
     assert text.startswith("synthetic, test part: 2 images")
     assert json.loads((tmp_path / "synthetic" / "metrics.json").read_text())["synthetic"] is True

@@ -76,6 +76,17 @@ def test_localization_is_over_anomalies_with_a_true_box() -> None:
     assert found["box_ap_0.3"] == pytest.approx(1.0)
 
 
+def test_where_no_boxes_were_asked_for_their_metrics_are_null() -> None:
+    box = ((0.0, 0.0, 10.0, 10.0),)
+    predictions = [predicted(0, True, True, true_boxes=box, mask_iou=0.0), predicted(1, False, False, 1.0)]
+    assert metrics.table(predictions, resamples=0)["overall"]["box_iou"] == {"value": 0.0}
+    found = metrics.table(predictions, boxes=False, resamples=20)["overall"]
+    for name in metrics.LOCALIZATION:
+        assert found[name] == {"value": None, "reason": "no boxes were asked for"}
+    assert "box_iou" not in metrics.summary(predictions, boxes=False)
+    assert "box_iou" not in metrics.difference(predictions, predictions, boxes=False)
+
+
 def test_categories_and_their_mean() -> None:
     called = {"a": [True, True, False, False], "b": [True, False, True, False], "c": [False, False]}
     predictions = [
@@ -138,6 +149,11 @@ def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
     alone = [metrics.table(side)["overall"]["balanced_accuracy"] for side in (before, after)]
     widths = [found["high"] - found["low"] for found in (change["balanced_accuracy"], *alone)]
     assert widths[0] < (widths[1] ** 2 + widths[2] ** 2) ** 0.5  # what two unpaired sets would give
+
+
+def test_a_difference_without_resamples_has_no_interval() -> None:
+    one = [predicted(0, True, True), predicted(1, False, True)]
+    assert metrics.difference(one, one, resamples=0)["balanced_accuracy"] == {"value": 0.0}
 
 
 def test_different_samples_cannot_be_paired() -> None:

@@ -71,9 +71,8 @@ def test_log_odds_are_of_the_whole_answer_strings(vlm: VLM, samples: list[Sample
     whole = {letter: vlm.tokenize(before + answer) for letter, answer in asked.answers(prompt).items()}
     logprob = dict(zip(whole, forced(vlm, encoded, list(whole.values())), strict=True))
     anomalous, normal = sorted(prompt.choices, key=lambda letter: not prompt.choices[letter])
-    assert log_odds(vlm, asked, prompt, encoded, before) == pytest.approx(
-        logprob[anomalous] - logprob[normal], abs=1e-4
-    )
+    found = log_odds(vlm, asked, [prompt], [encoded], [before])
+    assert found[0] == pytest.approx(logprob[anomalous] - logprob[normal], abs=1e-4)
 
 
 def test_log_odds_sum_over_letters_of_one_meaning(vlm: VLM, samples: list[Sample]) -> None:
@@ -83,7 +82,20 @@ def test_log_odds_sum_over_letters_of_one_meaning(vlm: VLM, samples: list[Sample
     prompt = replace(asked.ask(sample, vlm.frames), choices={"A": True, "B": False, "C": True})
     encoded = vlm.encode(prompt)
     a, b, c = forced(vlm, encoded, [vlm.tokenize(answer) for answer in asked.answers(prompt).values()])
-    assert log_odds(vlm, asked, prompt, encoded, "") == pytest.approx(np.logaddexp(a, c) - b, abs=1e-4)
+    found = log_odds(vlm, asked, [prompt], [encoded], [""])
+    assert found[0] == pytest.approx(np.logaddexp(a, c) - b, abs=1e-4)
+
+
+def test_prompts_that_share_a_row_do_not_see_each_other(vlm: VLM, samples: list[Sample]) -> None:
+    asked = template("three_stage")
+    prompts = [asked.ask(sample, vlm.frames) for sample in samples[:3]]
+    encoded = [vlm.encode(prompt) for prompt in prompts]
+    written = ["", "<think>a long look at all of it</think>", "<think>x"]
+    alone = [
+        log_odds(vlm, asked, [one], [prefix], [text])[0]
+        for one, prefix, text in zip(prompts, encoded, written, strict=True)
+    ]
+    assert log_odds(vlm, asked, prompts, encoded, written) == pytest.approx(alone, abs=1e-4)
 
 
 def test_letters_that_decide_nothing_have_no_score(vlm: VLM, samples: list[Sample]) -> None:
@@ -91,7 +103,7 @@ def test_letters_that_decide_nothing_have_no_score(vlm: VLM, samples: list[Sampl
     question = Question(text="Which?", options={"A": "crack", "B": "hole"}, answer="A", kind="defect type")
     prompt = asked.ask(replace(samples[4], question=question), vlm.frames)
     with pytest.raises(ConfigError, match="do not decide"):
-        log_odds(vlm, asked, prompt, vlm.encode(prompt), "")
+        log_odds(vlm, asked, [prompt], [vlm.encode(prompt)], [""])
 
 
 def test_every_score_is_defined_for_any_text(vlm: VLM, samples: list[Sample]) -> None:
@@ -113,9 +125,9 @@ def test_the_answer_score_depends_on_the_reasoning_and_the_direct_one_does_not(v
     for score, same in ((AnswerScore(), False), (DirectScore(), True)):
         one, other = (score(vlm, asked, [prompt], [vlm.encode(prompt)], [completion(text)])[0] for text in texts)
         assert (one == other) is same
-    assert DirectScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [completion("")]) == [
-        log_odds(vlm, asked, prompt, vlm.encode(prompt), asked.opening())
-    ]
+    assert DirectScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [completion("")]) == log_odds(
+        vlm, asked, [prompt], [vlm.encode(prompt)], [asked.opening()]
+    )
 
 
 def test_the_answer_itself_does_not_change_the_answer_score(vlm: VLM, samples: list[Sample]) -> None:
