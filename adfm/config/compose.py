@@ -7,6 +7,7 @@ everything that is wrong at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -43,8 +45,12 @@ def conf_folder() -> Path:
 
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose one of the primary configs as its command would; raises ConfigError where the command would stop."""
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    """Compose one of the primary configs as its command would; raises ConfigError where the command would stop.
+
+    Inside a command it also finds what the user added with `-cd`.
+    """
+    inside = GlobalHydra.instance().is_initialized()
+    with nullcontext() if inside else hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         try:
             return hydra.compose(config_name, list(overrides))
         except COMPOSITION_ERRORS as error:

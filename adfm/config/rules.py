@@ -69,7 +69,7 @@ def _schedule_rules(config: Config) -> Iterator[str]:
 
 
 def reading_problems(template: Template, reward: Reward, shipped: Callable[[], Mapping[str, Template]]) -> list[str]:
-    """List the reward terms that judge what the template does not write; `shipped` gives the other templates by option."""
+    """List the reward terms that judge what the template does not write; `shipped` gives the others by option."""
     problems = []
     for name, term in getattr(reward, "terms", {}).items():
         needs = frozenset(getattr(term, "needs", ()))

@@ -102,8 +102,10 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Keep other processes out while this one writes; the system frees the lock of a process that died.
 
-        Raises ConfigError that names the holder if another process has it.
+        Raises ConfigError that names the holder if another process has it, or if there is no such folder.
         """
+        if not self.path.is_dir():
+            raise ConfigError(f"{self.path}: there is no such run folder")
         with (self.path / "lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -59,12 +59,12 @@ def test_a_reward_from_the_folder_of_the_user(tmp_path: Path, repository: Path) 
 
     right = python(*command, cwd=tmp_path, path=repository)
     assert right.stderr == (
-        "model.path: no/such/folder is neither a folder nor a hub id; use model.path=<folder> or model.path=<owner>/<name>\n"
+        "model.path: no/such/folder is neither a folder nor a hub id; "
+        "use model.path=<folder> or model.path=<owner>/<name>\n"
     )
-    wrong = python(*command, "+reward.terms.length.term.per_word=1", cwd=tmp_path, path=repository)
-    assert (
-        wrong.stderr
-        == "reward.terms.length.term.per_word: mine.Length takes no such argument; did you mean 'per_character'?\n"
+    wrong = python(*command, "+reward.terms.length.term.per_characters=1", cwd=tmp_path, path=repository)
+    assert wrong.stderr == (
+        "reward.terms.length.term.per_characters: mine.Length takes no such argument; did you mean 'per_character'?\n"
     )
     assert (right.returncode, wrong.returncode) == (2, 2)
 
@@ -92,7 +92,8 @@ def test_a_complete_run_says_how_to_go_on(tmp_path: Path, repository: Path, over
     result = python("-m", "adfm.train", *overrides, cwd=tmp_path, path=repository)
     (folder,) = (tmp_path / "runs").iterdir()
     assert result.stdout == (
-        f"runs/{folder.name} is complete (10000 steps). Extend it with steps=N (N > 10000), or redo it with fresh=true.\n"
+        f"runs/{folder.name} is complete (10000 steps). Extend it with steps=N (N > 10000), or redo it with "
+        "fresh=true.\n"
         f"Report: runs/{folder.name}/report.html\n"
     )
 
@@ -100,7 +101,7 @@ def test_a_complete_run_says_how_to_go_on(tmp_path: Path, repository: Path, over
 def test_a_sweep_finds_the_runs_that_are_there(tmp_path: Path, repository: Path, overrides: list[str]) -> None:
     result = python("-m", "adfm.train", "-m", *overrides, "study=one,two", cwd=tmp_path, path=repository)
     assert (result.returncode, result.stdout.count("is complete (10000 steps)")) == (0, 2), result.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "images", "runs"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"checkpoint", "images", "runs"}
 
 
 def test_several_machines_are_told_their_command(tmp_path: Path, repository: Path, overrides: list[str]) -> None:
@@ -116,7 +117,7 @@ def test_several_machines_are_told_their_command(tmp_path: Path, repository: Pat
 def test_the_worker_wants_a_run_folder(tmp_path: Path, repository: Path) -> None:
     result = python("-m", "adfm", "elsewhere", cwd=tmp_path, path=repository)
     assert result.returncode == 2
-    assert result.stderr.splitlines()[-1] == "elsewhere is not a run folder: it has no config.yaml"
+    assert result.stderr.splitlines()[-1] == "elsewhere: there is no such run folder"
 
 
 def test_an_installed_wheel_runs_from_any_folder(tmp_path: Path, repository: Path) -> None:
