@@ -238,7 +238,7 @@ def foreign_material(image: Picture, material: Material, rng: Generator) -> Chan
     return Change(cover, weight * (middle + other - image), weight * _tint(rng, 0.25), "flake of foreign material")
 
 
-FAMILIES: dict[str, Callable[[Picture, Picture, Generator], Change]] = {
+FAMILIES: dict[str, Callable[[Picture, Material, Generator], Change]] = {
     "scratch": scratch,
     "crack": crack,
     "hole": hole,

@@ -217,5 +217,5 @@ def part_of(parts: Mapping[str, Sequence[Sample]], name: str) -> Sequence[Sample
         DataError: There is no part of that name.
     """
     if name not in parts:
-        raise DataError(f"no part {name!r}; there are {', '.join(parts)}")
+        raise DataError(f"no part {name!r}; there are {', '.join(PARTS)}")
     return parts[name]

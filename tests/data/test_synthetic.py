@@ -17,7 +17,7 @@ from adfm.data.masks import boxes_from_mask
 from adfm.data.render import BINS, Recipe, scene
 from adfm.data.synthetic import Synthetic
 from adfm.data.textures import textures
-from adfm.errors import ConfigError
+from adfm.errors import ConfigError, DataError
 from adfm.types import Dataset, Sample
 
 RECIPE = Recipe(seed=0, image_size=112, easy=0.4, medium=0.4, hard=0.2, dilation=0.01, min_area=5)
@@ -121,6 +121,8 @@ def test_what_cannot_be_is_refused():
         Synthetic(easy=0.3)
     with pytest.raises(ConfigError, match=r"dataset.val must not be negative, but is -1"):
         Synthetic(val=-1)
+    with pytest.raises(DataError, match=r"no part 'dev'; there are train, val, test"):
+        Synthetic().split("dev")
 
 
 def test_other_sizes_keep_the_proportions(tmp_path: Path):
