@@ -20,7 +20,7 @@ export GOMP_SPINCOUNT := 0
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install train eval test test-slow check tiny clean
+.PHONY: help install train eval test test-slow check golden tiny clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,8 +53,12 @@ check: $(INSTALLED) ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+golden: $(INSTALLED) ## compose the golden config again; read the difference before committing it
+	$(BIN)/python -m adfm.train model=qwen3b reward=fine_grained --cfg job --resolve > tests/golden/train.yaml
+	git diff --stat tests/golden/train.yaml
+
 tiny: $(INSTALLED) ## rebuild the embedded model from its recipe
-	$(BIN)/python -m adfm.models.tiny $(ARGS)
+	$(BIN)/python -m adfm.coldstart recipe=tiny $(ARGS)
 
 clean: ## remove caches and builds; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -7,7 +7,17 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from adfm.config.schema import SCORES, ModelConfig, TrainConfig, at_least, one_of, require
+from adfm.config.schema import (
+    DTYPES,
+    SCORES,
+    EngineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+    at_least,
+    one_of,
+    require,
+)
 
 
 @dataclass
@@ -28,6 +38,46 @@ class DataConfig:
     """A data set to check and to count."""
 
     dataset: Any = MISSING
+
+
+@dataclass
+class ColdStartConfig:
+    """Supervised fine-tuning before GRPO."""
+
+    model: ModelConfig = MISSING
+    dataset: Any = MISSING
+    reasoning: Any = MISSING
+    optimizer: OptimizerConfig = MISSING
+    engine: EngineConfig = MISSING
+    templates: dict[str, Any] = field(default_factory=dict)
+    """Name to a template and its share of the lessons."""
+    scratch: Any = None
+    """What writes the checkpoint of random weights to start from; None starts from model.path."""
+    dense: Any = MISSING
+    """Dense pre-training of tower and merger on mask labels."""
+    supervised: Any = MISSING
+    """Fine-tuning on the completions that the templates write."""
+    seed: int = 0
+    output: str = "runs/coldstart"
+    """Metrics, what is needed to resume, and what each stage leaves."""
+    checkpoint: str = "${output}/checkpoint"
+    """Where the finished checkpoint goes; `tiny` puts it into the package."""
+    checkpoint_dtype: str | None = None
+    """Of the weights on disk; None keeps that of training."""
+    merged: bool = False
+    """Whether a LoRA cold start is saved as whole weights."""
+    fresh: bool = False
+    """Drop what `output` holds and start again."""
+    command: str | None = None
+    """Filled in: how this was called."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(
+            self,
+            *at_least(self, 0, "seed"),
+            ("checkpoint_dtype", self.checkpoint_dtype in (None, *DTYPES), f"one of {', '.join(DTYPES)}, or null"),
+        )
 
 
 @dataclass
@@ -92,6 +142,7 @@ class ReportConfig:
 
 COMMANDS: dict[str, type] = {
     "train": TrainConfig,
+    "coldstart": ColdStartConfig,
     "evaluate": EvaluationConfig,
     "report": ReportConfig,
     "rewards": RewardsConfig,

@@ -69,7 +69,7 @@ def test_every_config_says_what_it_is(file: Path) -> None:
 
 
 def test_qwen3b_with_the_fine_grained_reward_is_the_golden_config(golden: Path) -> None:
-    """Made by: python -m adfm.train model=qwen3b reward=fine_grained --cfg job --resolve > tests/golden/train.yaml."""
+    """Made by `make golden`."""
     composed = compose("train", ["model=qwen3b", "reward=fine_grained"])
     assert OmegaConf.to_yaml(composed, resolve=True) == (golden / "train.yaml").read_text().rstrip("\n") + "\n"
 
