@@ -114,9 +114,11 @@ def compare(plan: Plan, *, after: DictConfig, before: DictConfig | None, folder:
     for side, (node, parent) in sides.items():
         if node is not None:
             target = parent / plan.folder_name
-            predictions[side] = predict(plan, node, target, title=f"{plan.split}, {side}" if before else plan.split)
+            predictions[side] = predict(
+                plan, node, target, title=f"{plan.split}, {side}" if before is not None else plan.split
+            )
             found = publish(plan, node, target, predictions[side], baselines)
-            columns[side] = found["overall"]
+            columns[side if before is not None else "model"] = found["overall"]
     if len(predictions) == 2:
         columns["change"] = metrics.difference(
             predictions["before"], predictions["after"], boxes=plan.asks_boxes, resamples=plan.resamples
