@@ -61,7 +61,7 @@ class Validation:
                 title="",
             )
             predictions = [one for part in self.engine.gather(mine) for one in part]
-            found = metrics.summary(predictions)
+            found = metrics.summary(predictions, boxes="boxes" in self.template.provides)
             if self._improves(found) and self.engine.rank == 0:
                 self.vlm.save(self.best)
         return {f"val/{name}": value for name, value in found.items()}
