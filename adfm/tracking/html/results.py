@@ -88,7 +88,8 @@ def _changes(before: Evaluated | None, after: Evaluated | None) -> Mapping[str, 
     """Estimate after minus before, paired by sample; nothing where they are not about the same samples."""
     if before is None or after is None or _ids(before.predictions) != _ids(after.predictions):
         return {}
-    return metrics.difference(before.predictions, after.predictions)
+    boxes = after.metrics["overall"]["box_iou"].get("reason") != metrics.NO_BOXES
+    return metrics.difference(before.predictions, after.predictions, boxes=boxes)
 
 
 def _ids(predictions: Sequence[Prediction]) -> list[str]:
