@@ -26,23 +26,26 @@ Numbers = Mapping[str, float]
 FINE = 4
 """A cell (one image token) says where it is defective on a raster of FINE x FINE."""
 BINS = 28
-"""A box coordinate is one of this many bins."""
+"""A distance from a cell's centre to an edge of its box is one of this many bins."""
+NEAREST, FARTHEST = -0.5, 4.0
+"""Distances of the first and the last bin, in cells; a box that ends before the centre is at a negative distance."""
 SEEN = 0.02
 """Share of a cell that must be defect before the cell is asked about the defect's type and box."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseTargets:
-    """What every image token, and the mean of an image's tokens, must say."""
+    """What every image token, and the mean of an image's tokens, must say.
+
+    Boxes are told from the cell they are seen in: positions in the tower are relative, so it knows no cell's place.
+    """
 
     raster: Float[Tensor, "image cell fine"]
     """Share of defect in each part of the cell."""
     seen: Bool[Tensor, "image cell"]
     """Whether the cell holds enough defect to be asked about it."""
-    cell_boxes: Float[Tensor, "image cell 4"]
-    """Box of the defect in the cell, as a share of width and height; meaningless where not seen."""
-    first_box: Float[Tensor, "image 4"]
-    """NaN for a normal image."""
+    distances: Float[Tensor, "image cell 4"]
+    """From the cell's centre to the left, upper, right, lower edge of its defect's box, in cells; NaN without one."""
     kinds: Int[Tensor, " image"]
 
     @classmethod
@@ -54,9 +57,11 @@ class DenseTargets:
         rows, columns = height // FINE, width // FINE
         raster = fine.view(count, rows, FINE, columns, FINE).transpose(2, 3).reshape(count, rows * columns, FINE**2)
         owner = _overlap(images.boxes, rows, columns).argmax(dim=-1)
-        cell_boxes = images.boxes.gather(1, owner[..., None].expand(-1, -1, 4))
-        seen = (raster.mean(dim=-1) > SEEN) & ~cell_boxes.isnan().any(dim=-1)
-        return cls(raster=raster, seen=seen, cell_boxes=cell_boxes, first_box=images.boxes[:, 0], kinds=images.kinds)
+        boxes = images.boxes.gather(1, owner[..., None].expand(-1, -1, 4))
+        edges = boxes * torch.tensor([columns, rows, columns, rows])
+        distances = (edges - _centres(rows, columns)) * torch.tensor([-1, -1, 1, 1])
+        seen = (raster.mean(dim=-1) > SEEN) & ~boxes.isnan().any(dim=-1)
+        return cls(raster=raster, seen=seen, distances=distances, kinds=images.kinds)
 
 
 class DenseHeads(nn.Module):
@@ -69,7 +74,6 @@ class DenseHeads(nn.Module):
         self.cell_box = nn.Linear(width, 4 * BINS)
         self.anomalous = nn.Linear(width, 1)
         self.image_kind = nn.Linear(width, kinds + 1)
-        self.image_box = nn.Linear(width, 4 * BINS)
 
     def losses(self, features: Float[Tensor, "image cell width"], targets: DenseTargets) -> dict[str, Tensor]:
         """Return the named parts of the loss, already weighted."""
@@ -77,7 +81,6 @@ class DenseHeads(nn.Module):
         anomalous = (targets.kinds > 0).float()
         told = self.anomalous(features)[..., 0]
         of_cell = targets.kinds[:, None].expand_as(targets.seen)[targets.seen] - 1
-        boxed = anomalous.bool() & ~targets.first_box.isnan().any(dim=-1)
         parts = {
             "raster": 2.0 * functional.binary_cross_entropy_with_logits(self.raster(features), targets.raster),
             "anomalous": functional.binary_cross_entropy_with_logits(told, anomalous[:, None].expand_as(told)),
@@ -86,9 +89,7 @@ class DenseHeads(nn.Module):
         if targets.seen.any():
             seen = features[targets.seen]
             parts["cell_kind"] = 0.3 * functional.cross_entropy(self.cell_kind(seen), of_cell)
-            parts["cell_box"] = 0.5 * _box_loss(self.cell_box(seen), targets.cell_boxes[targets.seen])
-        if boxed.any():
-            parts["image_box"] = 0.3 * _box_loss(self.image_box(whole[boxed]), targets.first_box[boxed])
+            parts["cell_box"] = 0.5 * _distance_loss(self.cell_box(seen), targets.distances[targets.seen])
         return parts
 
 
@@ -232,9 +233,15 @@ def _overlap(boxes: Float[Tensor, "image box 4"], rows: int, columns: int) -> Fl
     return (wide.clamp(min=0) * high.clamp(min=0)).nan_to_num(-1.0)
 
 
-def _box_loss(logits: Float[Tensor, "box bins"], boxes: Float[Tensor, "box 4"]) -> Tensor:
-    """Cross-entropy of each coordinate against the two bins around it, in proportion to nearness."""
-    place = boxes.clamp(0, 1) * (BINS - 1)
+def _centres(rows: int, columns: int) -> Float[Tensor, "cell 4"]:
+    """Centres of the cells in raster order, as x, y, x, y in cells."""
+    y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
+    return torch.stack([x, y, x, y], dim=-1).view(-1, 4)
+
+
+def _distance_loss(logits: Float[Tensor, "box bins"], distances: Float[Tensor, "box 4"]) -> Tensor:
+    """Cross-entropy of each distance against the two bins around it, in proportion to nearness."""
+    place = (distances.clamp(NEAREST, FARTHEST) - NEAREST) / (FARTHEST - NEAREST) * (BINS - 1)
     lower = place.floor().clamp(max=BINS - 2)
     share = (place - lower)[..., None]
     low = functional.one_hot(lower.long(), BINS) * (1 - share)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from adfm.errors import DataError
 from adfm.models.tiny import architecture, tokenizer
-from adfm.supervised.dense import BINS, DensePretraining, DenseTargets, _box_loss
+from adfm.supervised.dense import BINS, DensePretraining, DenseTargets, _distance_loss
 from adfm.supervised.images import SYMMETRIES, kinds_of, load, patches_of
 from adfm.types import Sample
 
@@ -74,12 +74,13 @@ def test_targets_by_hand(tmp_path):
     assert targets.seen[1].nonzero().flatten().tolist() == [1, 2, 5, 6]
     assert targets.raster[1, 1].mean() == pytest.approx(0.5)
     assert targets.raster[1, 6].mean() == pytest.approx(0.5 * 7 / 28)
-    torch.testing.assert_close(targets.cell_boxes[1, 5] * 112, torch.tensor([28.0, 14.0, 63.0, 42.0]))
+    # From the centre (42, 42) of cell (1, 1): 14 to the left, 28 up, 21 to the right, 0 down; a cell is 28 wide.
+    torch.testing.assert_close(targets.distances[1, 5], torch.tensor([0.5, 1.0, 0.75, 0.0]))
     assert targets.kinds.tolist() == [0, 1]
 
 
-def test_box_loss_of_an_indifferent_head_is_the_log_of_the_bins():
-    loss = _box_loss(torch.zeros(3, 4 * BINS), torch.rand(3, 4))
+def test_distance_loss_of_an_indifferent_head_is_the_log_of_the_bins():
+    loss = _distance_loss(torch.zeros(3, 4 * BINS), torch.rand(3, 4))
     assert loss.item() == pytest.approx(math.log(BINS), rel=1e-5)
 
 
