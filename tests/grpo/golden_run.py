@@ -1,8 +1,8 @@
 """A ten-step run of the embedded model on committed completions, as a script, so that torchrun can run it on two ranks.
 
-    python tests/grpo/golden_run.py OUTPUT.json                   # what test_golden.py compares
-    python tests/grpo/golden_run.py --draw                        # draw tests/golden/trajectory_completions.json anew
-    python tests/grpo/golden_run.py tests/golden/trajectory.json  # and commit what it then gives, with the reason
+python tests/grpo/golden_run.py OUTPUT.json                   # what test_golden.py compares
+python tests/grpo/golden_run.py --draw                        # draw tests/golden/trajectory_completions.json anew
+python tests/grpo/golden_run.py tests/golden/trajectory.json  # and commit what it then gives, with the reason
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ class Scripted:
 
     def _completion(self, text: str) -> Completion:
         ids = np.array([*self.vlm.tokenize(text), self.vlm.end_token_ids[0]])
-        return Completion(
-            token_ids=ids, sampler_logprob=np.zeros(len(ids), np.float32), text=text, truncated=False
-        )
+        return Completion(token_ids=ids, sampler_logprob=np.zeros(len(ids), np.float32), text=text, truncated=False)
 
 
 class Recorder:
