@@ -34,6 +34,7 @@ class Ranks:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", local_rank if self.device.index is None else self.device.index)
             torch.cuda.set_device(self.device)
+        os.environ.setdefault("DS_ACCELERATOR", self.device.type)  # DeepSpeed would guess, and say so
         if not dist.is_initialized():
             _join("nccl" if self.device.type == "cuda" else "gloo")
         self.rank = dist.get_rank()

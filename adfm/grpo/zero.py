@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import io
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -67,7 +66,6 @@ def initialize(root: nn.Module, optimizer: torch.optim.Optimizer, config: dict[s
     On the CPU its one compiled operation is marked as not to be had. Some of its optimizer wrappers make a step on zero
     gradients while they are built; that step is made at learning rate 0 and its moments are forgotten.
     """
-    os.environ.setdefault("DS_ACCELERATOR", device.type)
     import deepspeed
 
     if device.type == "cpu":
