@@ -1,4 +1,4 @@
-"""Started by `test_loop_ranks.py` with torchrun: the whole loop on two ranks, at every ZeRO stage, on one checkpoint."""
+"""Started by `test_loop_ranks.py` with torchrun: the loop on two ranks, at every ZeRO stage, on one checkpoint."""
 
 from __future__ import annotations
 
