@@ -6,16 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from adfm.data.order import EpochOrder
 from adfm.types import Completion, Frames, Group, Prompt, Reward, Rollout, Sample, Template
 
 
 class PromptStream:
-    """The order in which samples are asked about: every epoch a new permutation, a step a slice of it.
-
-    It has no state: the batch of a step follows from the seed and the step, so resuming needs no cursor.
-    """
+    """The batches of prompts that a run asks: a step is a slice of the order of its samples."""
 
     def __init__(
         self,
@@ -30,6 +26,7 @@ class PromptStream:
     ) -> None:
         """Ask about `per_step` samples a step over all ranks; this one asks every `world_size`-th of them."""
         self.samples = samples
+        self.order = EpochOrder(len(samples), seed=seed)
         self.template = template
         self.frames = frames
         self.per_step = per_step
@@ -40,11 +37,7 @@ class PromptStream:
     def batch(self, step: int) -> list[Prompt]:
         """Return this rank's prompts of a step (counted from 0)."""
         places = range(step * self.per_step + self.rank, (step + 1) * self.per_step, self.world_size)
-        return [self.template.ask(self.samples[self._sample_at(place)], self.frames) for place in places]
-
-    def _sample_at(self, place: int) -> int:
-        epoch, within = divmod(place, len(self.samples))
-        return int(np.random.default_rng((self.seed, epoch)).permutation(len(self.samples))[within])
+        return [self.template.ask(self.samples[self.order[place]], self.frames) for place in places]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

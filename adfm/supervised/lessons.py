@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-import numpy as np
-
+from adfm.data.order import EpochOrder
 from adfm.errors import ConfigError
 from adfm.types import Frames, Prompt, Sample, Template
 
@@ -60,7 +59,7 @@ class Lessons:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+        self.order = EpochOrder(len(samples), seed=seed)
 
     def batch(self, step: int) -> list[Lesson]:
         """Return this rank's lessons of a step (counted from 0)."""
@@ -79,14 +78,8 @@ class Lessons:
         rng = Random(f"{self.seed}/lesson/{place}")
         choices = list(self.templates.values())
         ((template, _),) = rng.choices(choices, [share for _, share in choices])
-        prompt = template.ask(self.samples[self._sample_at(place)], self.frames)
+        prompt = template.ask(self.samples[self.order[place]], self.frames)
         return Lesson(prompt, template.reference(prompt, rng))
-
-    def _sample_at(self, place: int) -> int:
-        epoch, within = divmod(place, len(self.samples))
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.samples)))
-        return int(self._order[1][within])
 
 
 def _texts(prompt: Prompt) -> Iterator[str]:
