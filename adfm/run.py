@@ -136,7 +136,6 @@ def train(folder: RunFolder) -> dict[str, float]:
         every=config.evaluate.every,
         steps=config.steps,
         metric=config.evaluate.metric,
-        mode=config.evaluate.mode,
         best=folder.path / "export" / "best",
     )
     if (state := engine.load(folder.checkpoints)) is not None:

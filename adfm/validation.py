@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adfm.config.schema import METRICS
 from adfm.errors import ConfigError
 from adfm.evaluation import metrics, runner
 from adfm.evaluation.score import Score
@@ -29,7 +30,6 @@ class Validation:
         every: int,
         steps: int,
         metric: str,
-        mode: str,
         best: Path,
     ) -> None:
         """Look at `samples` every `every` steps and at the last; export to `best` when `metric` beats all before."""
@@ -42,7 +42,7 @@ class Validation:
         self.every = every
         self.steps = steps
         self.metric = metric
-        self.sign = 1 if mode == "max" else -1
+        self.sign = METRICS[metric]
         self.best = best
         self.best_metrics: dict[str, float] = {}
         """Of the look that was best; empty before the first."""

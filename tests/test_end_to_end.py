@@ -23,6 +23,7 @@ SMALL = [
     "evaluate.every=2",
     "checkpoint.every=2",
     "logger=jsonl",
+    "optimizer.schedule.warmup_steps=0",
 ]
 TIMES = {"time", "tokens_per_second", "peak_memory_mb"}
 
@@ -108,7 +109,7 @@ def test_two_ranks_train_under_torchrun(tmp_path: Path) -> None:
 
 
 def test_a_lora_run_exports_an_adapter_and_merged_weights(tmp_path: Path) -> None:
-    lora = ["model.lora={rank: 4, alpha: 8}", "checkpoint.merged=true"]
+    lora = ["model/lora=all_linear", "model.lora.rank=4", "checkpoint.merged=true"]
     adfm("adfm.train", *SMALL, *lora, "steps=2", "objective.beta=0.04", cwd=tmp_path)
     run = only_run(tmp_path)
     assert (run / "export" / "last" / "adapter_config.json").is_file()

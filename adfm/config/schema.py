@@ -13,11 +13,11 @@ from omegaconf import MISSING
 
 SCORES = ("answer", "direct", "samples")
 METRICS = {
-    **dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision", "reward"), "max"),
-    **dict.fromkeys(("box_iou", "mask_iou", "box_acc_0.1", "box_acc_0.3", "box_acc_0.5"), "max"),
-    **dict.fromkeys(("overkill", "miss", "unreadable", "parse_failure"), "min"),
+    **dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision", "reward"), 1),
+    **dict.fromkeys(("box_iou", "mask_iou", "box_acc_0.1", "box_acc_0.3", "box_acc_0.5"), 1),
+    **dict.fromkeys(("overkill", "miss", "unreadable", "parse_failure"), -1),
 }
-"""What can choose the best checkpoint, and which end of it is good."""
+"""What can choose the best checkpoint; 1 where more is better, -1 where less is."""
 DTYPES = ("bfloat16", "float32")
 
 
@@ -176,10 +176,8 @@ class EvaluateConfig:
     """Steps between two looks at the validation part."""
     val_samples: int = 256
     """Validation samples of one look; the same ones every time."""
-    metric: str = "balanced_accuracy"
+    metric: str = "reward"
     """A metric of the evaluation's table, on the validation part; the best checkpoint is chosen by it."""
-    mode: str = "max"
-    """`max` or `min`: which end of the metric is good. It has to fit the metric, so that nobody chooses the worst."""
     test_samples: int | None = None
     """Test samples of the closing table; None takes all."""
     at_end: bool = True
@@ -194,7 +192,6 @@ class EvaluateConfig:
             *at_least(self, 1, "every", "val_samples"),
             ("test_samples", self.test_samples is None or self.test_samples >= 1, "at least 1, or null for all"),
             one_of(self, "metric", tuple(METRICS)),
-            ("mode", self.mode == METRICS.get(self.metric, self.mode), f"{METRICS.get(self.metric)} for {self.metric}"),
             one_of(self, "score", SCORES),
         )
 

@@ -62,6 +62,15 @@ class Clipped(ABC):
     mask_truncated: bool = False
     """Truncated completions teach nothing, but stay in the denominator."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers that no run can mean."""
+        if self.beta < 0:
+            raise ValueError(f"beta is {self.beta}; it must be at least 0")
+        if not 0 < self.epsilon_low < 1 or self.epsilon_high <= 0:
+            raise ValueError(f"epsilon_low is {self.epsilon_low} and epsilon_high {self.epsilon_high}; both must be above 0")
+        if self.num_iterations < 1:
+            raise ValueError(f"num_iterations is {self.num_iterations}; it must be at least 1")
+
     @property
     def skips_equal_groups(self) -> bool:
         """Whether a group without spread has no gradient, so that its backward can be left out."""

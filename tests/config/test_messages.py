@@ -91,10 +91,6 @@ WRONG = {
         ["model.offload=true"],
         "model.offload needs sharded optimizer states; use model.zero_stage=2, or model.offload=false",
     ),
-    "the worst checkpoint as the best": (
-        ["evaluate.metric=miss"],
-        "evaluate.mode is 'max'; it must be min for miss",
-    ),
     "no override": (["steps"], "Error parsing override 'steps'\nmissing EQUAL at '<EOF>'"),
 }
 
