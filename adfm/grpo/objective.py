@@ -66,8 +66,10 @@ class Clipped(ABC):
         """Raise ValueError for numbers that no run can mean."""
         if self.beta < 0:
             raise ValueError(f"beta is {self.beta}; it must be at least 0")
-        if not 0 < self.epsilon_low < 1 or self.epsilon_high <= 0:
-            raise ValueError(f"epsilon_low is {self.epsilon_low} and epsilon_high {self.epsilon_high}; both must be above 0")
+        if not 0 < self.epsilon_low < 1:
+            raise ValueError(f"epsilon_low is {self.epsilon_low}; it must be between 0 and 1")
+        if self.epsilon_high <= 0:
+            raise ValueError(f"epsilon_high is {self.epsilon_high}; it must be above 0")
         if self.num_iterations < 1:
             raise ValueError(f"num_iterations is {self.num_iterations}; it must be at least 1")
 
