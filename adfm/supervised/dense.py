@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+from transformers import PreTrainedModel
 
 from adfm.supervised.images import SYMMETRIES, LabelledImages, kinds_of, load, patches_of
 from adfm.types import Sample
@@ -111,7 +112,7 @@ class DensePretraining:
 
     def run(
         self,
-        tower: nn.Module,
+        tower: PreTrainedModel,
         image_processor: Any,
         samples: Mapping[str, Sequence[Sample]],
         *,
@@ -135,7 +136,7 @@ class DensePretraining:
         val = load(samples["val"], image_processor, kinds)
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
-        heads = DenseHeads(tower.config.out_hidden_size, len(kinds))
+        heads = DenseHeads(tower.config.out_hidden_size, len(kinds))  # pyright: ignore[reportAttributeAccessIssue]
         parameters = [*tower.parameters(), *heads.parameters()]
         optimizer = torch.optim.AdamW(
             parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
@@ -183,7 +184,7 @@ class DensePretraining:
 
 @torch.no_grad()
 def measure(
-    tower: nn.Module, heads: DenseHeads, images: Sequence[LabelledImages], image_processor: Any, batch: int = 128
+    tower: PreTrainedModel, heads: DenseHeads, images: Sequence[LabelledImages], image_processor: Any, batch: int = 128
 ) -> dict[str, float]:
     """Return image AUROC (all, and per `contrast` bin where samples have one) and the cells' average precision."""
     cell = image_processor.patch_size * image_processor.merge_size
@@ -217,7 +218,9 @@ def _drawn(groups: Sequence[LabelledImages], batch: int, generator: torch.Genera
     return group.take(torch.randint(len(group), (min(batch, len(group)),), generator=generator))
 
 
-def _features(tower: nn.Module, pixels: Tensor, image_processor: Any, cell: int) -> Float[Tensor, "image cell width"]:
+def _features(
+    tower: PreTrainedModel, pixels: Tensor, image_processor: Any, cell: int
+) -> Float[Tensor, "image cell width"]:
     values, grid = patches_of(pixels, image_processor)
     cells = (pixels.shape[-2] // cell) * (pixels.shape[-1] // cell)
     return tower(values, grid_thw=grid).pooler_output.view(len(pixels), cells, -1)

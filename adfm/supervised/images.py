@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
+from adfm.data.images import read_image, read_mask
 from adfm.errors import DataError
 from adfm.types import Sample
 
@@ -75,7 +76,7 @@ def load(samples: Sequence[Sample], image_processor: Any, kinds: Sequence[str]) 
         DataError: An image or mask cannot be read, or a defect type is not among `kinds`.
     """
     sizes: dict[tuple[int, int], list[int]] = {}
-    pixels = [resized(_opened(sample.image, "RGB"), image_processor) for sample in samples]
+    pixels = [resized(read_image(sample.image), image_processor) for sample in samples]
     for index, image in enumerate(pixels):
         sizes.setdefault((image.shape[1], image.shape[2]), []).append(index)
     most_boxes = max((len(sample.boxes) for sample in samples), default=0) or 1
@@ -129,18 +130,10 @@ def kinds_of(samples: Iterable[Sample]) -> tuple[str, ...]:
     return tuple(sorted({sample.defect_type for sample in samples if sample.defect_type}))
 
 
-def _opened(path: Any, mode: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read as an image ({error})") from error
-
-
 def _mask(sample: Sample, height: int, width: int) -> UInt8[Tensor, "height width"]:
     if sample.mask is None:
         return torch.zeros(height, width, dtype=torch.uint8)
-    defect = _opened(sample.mask, "L").point(lambda value: 255 * (value > 127))
+    defect = Image.fromarray(read_mask(sample.mask).astype(np.uint8) * 255)
     return torch.from_numpy(np.array(defect.resize((width, height), Image.Resampling.BOX)))
 
 

@@ -6,6 +6,8 @@ repeated over two frames, M-RoPE), so every line that runs for it runs for the 3
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -41,7 +43,7 @@ def make(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGenerati
     Args:
         tokenizer: Gives the size of the vocabulary and the ids of the family's special tokens.
     """
-    token_id = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
+    token_id: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
     ends = {"eos_token_id": token_id["<|im_end|>"], "pad_token_id": token_id["<|endoftext|>"], "bos_token_id": None}
     config = Qwen2_5_VLConfig(
         vision_config=TOWER | {"out_hidden_size": LANGUAGE["hidden_size"]},
