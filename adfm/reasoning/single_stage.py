@@ -44,13 +44,14 @@ class SingleStage(StagedTemplate):
         return dict.fromkeys("ABCDE")
 
     def _reference_stages(self, prompt: Prompt, rng: Random) -> dict[str, str]:
+        """Say what is seen, what the right option says, and its letter: a small model finds the letter by the text."""
         sample = prompt.sample
         if sample.question is None or sample.question.kind == "detection":
-            found = phrases.finding(sample, rng)
+            said = self._choices(sample)[1][prompt.key].rstrip(".")
+            seen = [phrases.finding(sample, rng), f"{said}."]
         else:
-            text = sample.question.options[prompt.key].rstrip(".")
-            found = rng.choice(phrases.OPTION).format(text=text)
-        return {"think": f"{found} {phrases.conclusion(prompt.key, rng)}"}
+            seen = [rng.choice(phrases.OPTION).format(text=sample.question.options[prompt.key].rstrip("."))]
+        return {"think": " ".join([*seen, phrases.conclusion(prompt.key, rng)])}
 
 
 class SingleStageBoxes(SingleStage):

@@ -109,6 +109,10 @@ class DensePretraining:
     """Largest relative change of an image's gain; of a channel's offset, in shares of 64 (of 255)."""
     report_every: int
     """Steps between two measurements."""
+    feature_size: float | None
+    """Root mean square to which the features are brought at the end, their mean removed; None leaves them as they are, which is
+    right for a language model that reads them already. One from scratch starts with embeddings of 0.02, and beside features a
+    hundred times as large nothing that its layers add, such as where a cell is, would be visible."""
 
     def run(
         self,
@@ -160,6 +164,9 @@ class DensePretraining:
                 numbers |= {"step": step, "loss": float(loss.detach()), "seconds": time.monotonic() - started}
                 numbers |= measure(tower, heads, val, image_processor)
                 report(numbers)
+        if self.feature_size is not None:
+            sample = _drawn(train, 16 * self.batch, generator)
+            standardise(tower, _features(tower, sample.pixels, image_processor, cell), self.feature_size)
         return numbers
 
     def _learning_rate(self, step: int) -> float:
@@ -180,6 +187,16 @@ class DensePretraining:
         return LabelledImages(
             pixels=pixels, masks=turned.masks, boxes=turned.boxes, kinds=turned.kinds, samples=turned.samples
         )
+
+
+@torch.no_grad()
+def standardise(tower: nn.Module, features: Float[Tensor, "image cell width"], size: float) -> None:
+    """Change the tower's last layer so that features like these have mean 0 and root mean square `size`."""
+    last = [module for module in tower.merger.modules() if isinstance(module, nn.Linear)][-1]
+    mean = features.mean(dim=(0, 1))
+    scale = size / (features - mean).square().mean().sqrt()
+    last.weight.mul_(scale)
+    last.bias.sub_(mean).mul_(scale)
 
 
 @torch.no_grad()

@@ -97,7 +97,14 @@ def test_dense_stage_learns_a_plain_hole(tmp_path):
     model = architecture.make(tokenizer.train(["a"]))
     samples = _samples(tmp_path)
     recipe = DensePretraining(
-        steps=12, batch=16, learning_rate=1e-3, warmup_steps=2, weight_decay=0.05, brightness=0.2, report_every=6
+        steps=12,
+        batch=16,
+        learning_rate=1e-3,
+        warmup_steps=2,
+        weight_decay=0.05,
+        brightness=0.2,
+        report_every=6,
+        feature_size=0.1,
     )
     reports = []
     numbers = recipe.run(

@@ -25,6 +25,8 @@ TOWER = {
     "window_size": 112,
     "fullatt_block_indexes": [0, 1, 2, 3, 4],
 }
+# Width has the slowest rotations. With the usual theta of 10^4 to 10^6 they would not move over the 4 columns of an image, and the
+# model could not tell left from right.
 LANGUAGE = {
     "hidden_size": 160,
     "intermediate_size": 384,
@@ -33,7 +35,7 @@ LANGUAGE = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
     "rms_norm_eps": 1e-6,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 8, 8]},
+    "rope_parameters": {"rope_type": "default", "rope_theta": 8.0, "mrope_section": [4, 8, 8]},
 }
 
 
