@@ -110,9 +110,11 @@ class DensePretraining:
     report_every: int
     """Steps between two measurements."""
     feature_size: float | None
-    """Root mean square to which the features are brought at the end, their mean removed; None leaves them as they are, which is
-    right for a language model that reads them already. One from scratch starts with embeddings of 0.02, and beside features a
-    hundred times as large nothing that its layers add, such as where a cell is, would be visible."""
+    """Root mean square to which the features are brought at the end, their mean removed; None leaves them as they are.
+
+    None is right for a language model that reads them already. One from scratch has embeddings of size 0.02, and beside
+    features a hundred times as large nothing that its layers add, such as where a cell is, would be visible.
+    """
 
     def run(
         self,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from adfm.errors import DataError
 from adfm.models.tiny import architecture, tokenizer
-from adfm.supervised.dense import BINS, DensePretraining, DenseTargets, _distance_loss
+from adfm.supervised.dense import BINS, DensePretraining, DenseTargets, _distance_loss, standardise
 from adfm.supervised.images import SYMMETRIES, kinds_of, load, patches_of
 from adfm.types import Sample
 
@@ -113,3 +113,19 @@ def test_dense_stage_learns_a_plain_hole(tmp_path):
     assert [report["step"] for report in reports] == [6, 12]
     assert numbers["loss"] < reports[0]["loss"]
     assert numbers["val/image_auroc"] > 0.9
+
+
+def test_standardised_features_have_mean_0_and_the_size_asked_for():
+    torch.manual_seed(0)
+    tower = architecture.make(tokenizer.train(["a"])).model.visual
+    values, grid = patches_of(
+        torch.randint(0, 256, (6, 3, 112, 112), dtype=torch.uint8), architecture.make_image_processor()
+    )
+
+    def features():
+        with torch.no_grad():
+            return tower(values, grid_thw=grid).pooler_output.view(6, 16, -1)
+
+    standardise(tower, features(), 0.1)
+    assert features().square().mean().sqrt().item() == pytest.approx(0.1, rel=1e-3)
+    assert features().mean(dim=(0, 1)).abs().max().item() < 1e-5

@@ -25,8 +25,8 @@ TOWER = {
     "window_size": 112,
     "fullatt_block_indexes": [0, 1, 2, 3, 4],
 }
-# Width has the slowest rotations. With the usual theta of 10^4 to 10^6 they would not move over the 4 columns of an image, and the
-# model could not tell left from right.
+# Of the rotations, the width's are the slowest. With the usual theta of 10^4 to 10^6 they would not move over the
+# 4 columns of an image, and the model could not tell left from right.
 LANGUAGE = {
     "hidden_size": 160,
     "intermediate_size": 384,
