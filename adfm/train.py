@@ -19,9 +19,11 @@ from adfm.config.run_folder import RunFolder, prepare
 def main(config: DictConfig) -> float | None:
     """Train, or resume, the run of a config; under multirun return the metric that chose its best checkpoint."""
     check(config)
+    swept = HydraConfig.get().mode == RunMode.MULTIRUN
+    if swept and config.study is None:
+        config.study = config.name  # a sweep is one group in W&B
     folder = prepare(config)
     engine = config.engine
-    swept = HydraConfig.get().mode == RunMode.MULTIRUN
     done = folder.completed_steps
     if done >= config.steps:
         print(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import build, compose
 from adfm.evaluation.comparison import model_config
@@ -69,9 +70,16 @@ class Recorder:
     def after_run(self) -> None: ...
 
 
+def resolved() -> DictConfig:
+    """Compose the run's config, as a run's own config.yaml has it."""
+    config = compose("train", OVERRIDES)
+    OmegaConf.resolve(config)
+    return config
+
+
 def trajectory() -> dict[str, Any] | None:
     """Run; return the metrics of each step and the parameters' norms, or None on ranks other than 0."""
-    config = compose("train", OVERRIDES)
+    config = resolved()
     ranks = Ranks()
     vlm = VLM.load(model_config(config.model), device=ranks.device, train=True)
     template, reward = build(config.reasoning), build(config.reward)
@@ -116,7 +124,7 @@ def trajectory() -> dict[str, Any] | None:
 
 def draw() -> dict[str, list[str]]:
     """Draw completions from the embedded model, hot enough that some are wrong."""
-    config = compose("train", OVERRIDES)
+    config = resolved()
     vlm = VLM.load(model_config(config.model), device="cpu", train=False)
     template = build(config.reasoning)
     prompts = [template.ask(sample, vlm.frames) for sample in build(config.dataset).split("train")]
