@@ -9,60 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import cos, pi
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 from transformers import PreTrainedModel
 
-from adfm.supervised.images import SYMMETRIES, LabelledImages, kinds_of, load, patches_of
+from adfm.grpo.schedule import Cosine
+from adfm.supervised.grounding import Grounding
+from adfm.supervised.images import SYMMETRIES, LabelledImages, drawn, features_of, kinds_of, load
+from adfm.supervised.targets import BINS, FARTHEST, FINE, NEAREST, DenseTargets, between_bins
 from adfm.types import Sample
 
 Numbers = Mapping[str, float]
-
-FINE = 4
-"""A cell (one image token) says where it is defective on a raster of FINE x FINE."""
-BINS = 28
-"""A distance from a cell's centre to an edge of its box is one of this many bins."""
-NEAREST, FARTHEST = -0.5, 4.0
-"""Distances of the first and the last bin, in cells; a box that ends before the centre is at a negative distance."""
-SEEN = 0.02
-"""Share of a cell that must be defect before the cell is asked about the defect's type and box."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DenseTargets:
-    """What every image token, and the mean of an image's tokens, must say.
-
-    Boxes are told from the cell they are seen in: positions in the tower are relative, so it knows no cell's place.
-    """
-
-    raster: Float[Tensor, "image cell fine"]
-    """Share of defect in each part of the cell."""
-    seen: Bool[Tensor, "image cell"]
-    """Whether the cell holds enough defect to be asked about it."""
-    distances: Float[Tensor, "image cell 4"]
-    """From the cell's centre to the left, upper, right, lower edge of its defect's box, in cells; NaN without one."""
-    kinds: Int[Tensor, " image"]
-
-    @classmethod
-    def of(cls, images: LabelledImages, cell: int) -> DenseTargets:
-        """Compute the targets of augmented images whose image tokens are `cell` pixels wide and high."""
-        masks = images.masks.float()[:, None] / 255
-        fine = functional.avg_pool2d(masks, cell // FINE)[:, 0]
-        count, height, width = fine.shape
-        rows, columns = height // FINE, width // FINE
-        raster = fine.view(count, rows, FINE, columns, FINE).transpose(2, 3).reshape(count, rows * columns, FINE**2)
-        owner = _overlap(images.boxes, rows, columns).argmax(dim=-1)
-        boxes = images.boxes.gather(1, owner[..., None].expand(-1, -1, 4))
-        edges = boxes * torch.tensor([columns, rows, columns, rows])
-        distances = (edges - _centres(rows, columns)) * torch.tensor([-1, -1, 1, 1])
-        seen = (raster.mean(dim=-1) > SEEN) & ~boxes.isnan().any(dim=-1)
-        return cls(raster=raster, seen=seen, distances=distances, kinds=images.kinds)
 
 
 class DenseHeads(nn.Module):
@@ -90,7 +52,9 @@ class DenseHeads(nn.Module):
         if targets.seen.any():
             seen = features[targets.seen]
             parts["cell_kind"] = 0.3 * functional.cross_entropy(self.cell_kind(seen), of_cell)
-            parts["cell_box"] = 0.5 * _distance_loss(self.cell_box(seen), targets.distances[targets.seen])
+            parts["cell_box"] = 0.5 * between_bins(
+                self.cell_box(seen), targets.distances[targets.seen], NEAREST, FARTHEST
+            )
         return parts
 
 
@@ -115,6 +79,8 @@ class DensePretraining:
     None is right for a language model that reads them already. One from scratch has embeddings of size 0.02, and beside
     features a hundred times as large nothing that its layers add, such as where a cell is, would be visible.
     """
+    grounding: Grounding
+    """What follows for a language model from random weights."""
 
     def run(
         self,
@@ -148,13 +114,14 @@ class DensePretraining:
             parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
         )
         cell = image_processor.patch_size * image_processor.merge_size
+        schedule = Cosine(warmup_steps=self.warmup_steps)
         numbers: dict[str, float] = {}
         started = time.monotonic()
         for step in range(1, self.steps + 1):
             for group in optimizer.param_groups:
-                group["lr"] = self._learning_rate(step)
-            images = self._augmented(_drawn(train, self.batch, generator), generator)
-            features = _features(tower, images.pixels, image_processor, cell)
+                group["lr"] = self.learning_rate * schedule.factor(step, self.steps)
+            images = self._augmented(drawn(train, self.batch, generator), generator)
+            features = features_of(tower, images.pixels, image_processor, cell)
             parts = heads.losses(features, DenseTargets.of(images, cell))
             loss = sum(parts.values(), torch.zeros(()))
             loss.backward()
@@ -167,13 +134,9 @@ class DensePretraining:
                 numbers |= measure(tower, heads, val, image_processor)
                 report(numbers)
         if self.feature_size is not None:
-            sample = _drawn(train, 16 * self.batch, generator)
-            standardise(tower, _features(tower, sample.pixels, image_processor, cell), self.feature_size)
+            sample = drawn(train, 16 * self.batch, generator)
+            standardise(tower, features_of(tower, sample.pixels, image_processor, cell), self.feature_size)
         return numbers
-
-    def _learning_rate(self, step: int) -> float:
-        warm = min(1.0, step / max(1, self.warmup_steps))
-        return self.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + cos(pi * step / self.steps)))
 
     def _augmented(self, images: LabelledImages, generator: torch.Generator) -> LabelledImages:
         """Turn the whole batch by one symmetry; change each image's brightness, contrast and order of channels."""
@@ -192,7 +155,7 @@ class DensePretraining:
 
 
 @torch.no_grad()
-def standardise(tower: nn.Module, features: Float[Tensor, "image cell width"], size: float) -> None:
+def standardise(tower: Any, features: Float[Tensor, "image cell width"], size: float) -> None:
     """Change the tower's last layer so that features like these have mean 0 and root mean square `size`."""
     last = [module for module in tower.merger.modules() if isinstance(module, nn.Linear)][-1]
     mean = features.mean(dim=(0, 1))
@@ -211,7 +174,7 @@ def measure(
     for group in images:
         for index in torch.arange(len(group)).split(batch):
             taken = group.take(index)
-            features = _features(tower, taken.pixels, image_processor, cell)
+            features = features_of(tower, taken.pixels, image_processor, cell)
             targets = DenseTargets.of(taken, cell)
             scores.append(heads.anomalous(features)[..., 0].mean(dim=1))
             labels.append((targets.kinds > 0).int())
@@ -228,44 +191,3 @@ def measure(
         member = torch.tensor([name == other for other in bins]) | (label == 0)
         numbers[f"val/image_auroc/{name}"] = float(binary_auroc(score[member], label[member]))
     return numbers
-
-
-def _drawn(groups: Sequence[LabelledImages], batch: int, generator: torch.Generator) -> LabelledImages:
-    """Draw a batch of one size; a size's chance is its share of the images."""
-    shares = torch.tensor([float(len(group)) for group in groups])
-    group = groups[int(torch.multinomial(shares, 1, generator=generator))]
-    return group.take(torch.randint(len(group), (min(batch, len(group)),), generator=generator))
-
-
-def _features(
-    tower: PreTrainedModel, pixels: Tensor, image_processor: Any, cell: int
-) -> Float[Tensor, "image cell width"]:
-    values, grid = patches_of(pixels, image_processor)
-    cells = (pixels.shape[-2] // cell) * (pixels.shape[-1] // cell)
-    return tower(values, grid_thw=grid).pooler_output.view(len(pixels), cells, -1)
-
-
-def _overlap(boxes: Float[Tensor, "image box 4"], rows: int, columns: int) -> Float[Tensor, "image cell box"]:
-    """Area that each box shares with each cell, cells in raster order; -1 for an absent box."""
-    top = torch.arange(rows).repeat_interleave(columns)[None, :, None] / rows
-    left = torch.arange(columns).repeat(rows)[None, :, None] / columns
-    x0, y0, x1, y1 = boxes[:, None].unbind(dim=-1)
-    wide = torch.minimum(x1, left + 1 / columns) - torch.maximum(x0, left)
-    high = torch.minimum(y1, top + 1 / rows) - torch.maximum(y0, top)
-    return (wide.clamp(min=0) * high.clamp(min=0)).nan_to_num(-1.0)
-
-
-def _centres(rows: int, columns: int) -> Float[Tensor, "cell 4"]:
-    """Centres of the cells in raster order, as x, y, x, y in cells."""
-    y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
-    return torch.stack([x, y, x, y], dim=-1).view(-1, 4)
-
-
-def _distance_loss(logits: Float[Tensor, "box bins"], distances: Float[Tensor, "box 4"]) -> Tensor:
-    """Cross-entropy of each distance against the two bins around it, in proportion to nearness."""
-    place = (distances.clamp(NEAREST, FARTHEST) - NEAREST) / (FARTHEST - NEAREST) * (BINS - 1)
-    lower = place.floor().clamp(max=BINS - 2)
-    share = (place - lower)[..., None]
-    low = functional.one_hot(lower.long(), BINS) * (1 - share)
-    target = low + functional.one_hot(lower.long() + 1, BINS) * share
-    return -(target * logits.view(-1, 4, BINS).log_softmax(dim=-1)).sum(dim=-1).mean()

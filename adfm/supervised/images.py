@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from adfm.data.images import read_image, read_mask
 from adfm.errors import DataError
@@ -123,6 +123,20 @@ def patches_of(
     cut = cut.expand(*cut.shape[:6], frames, patch, patch)
     grid = torch.tensor([[1, rows, columns]]).expand(images, 3)
     return cut.reshape(images * rows * columns, -1), grid
+
+
+def drawn(groups: Sequence[LabelledImages], batch: int, generator: torch.Generator) -> LabelledImages:
+    """Draw a batch of one size; a size's chance is its share of the images."""
+    shares = torch.tensor([float(len(group)) for group in groups])
+    group = groups[int(torch.multinomial(shares, 1, generator=generator))]
+    return group.take(torch.randint(len(group), (min(batch, len(group)),), generator=generator))
+
+
+def features_of(tower: nn.Module, pixels: Tensor, image_processor: Any, cell: int) -> Float[Tensor, "image cell width"]:
+    """Run the tower over images of one size."""
+    values, grid = patches_of(pixels, image_processor)
+    cells = (pixels.shape[-2] // cell) * (pixels.shape[-1] // cell)
+    return tower(values, grid_thw=grid).pooler_output.view(len(pixels), cells, -1)
 
 
 def kinds_of(samples: Iterable[Sample]) -> tuple[str, ...]:

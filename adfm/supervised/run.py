@@ -1,6 +1,6 @@
-"""A cold start, from its folder: random weights if asked for, dense stage, supervised stage, checkpoint.
+"""A cold start, from its folder: from weights to a checkpoint, stage by stage.
 
-    <output>/   config.yaml   metrics.jsonl   untrained/   dense/   engine/ (to resume)   coldstart.json (at the end)
+    <output>/   config.yaml   metrics.jsonl   untrained/   tower/   grounding/   engine/   coldstart.json (at the end)
 
 Every stage leaves an ordinary checkpoint folder, and a stage whose folder exists is not done again.
 """
@@ -24,8 +24,10 @@ from adfm.config.run_folder import write_whole
 from adfm.evaluation.comparison import model_config
 from adfm.grpo.distributed import Ranks
 from adfm.models import tiny
-from adfm.models.vlm import VLM
+from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.supervised.dense import DensePretraining
+from adfm.supervised.grounding import Grounding
+from adfm.supervised.images import LabelledImages, kinds_of, load
 from adfm.supervised.lessons import Lessons
 from adfm.types import Dataset, Sample, Template
 
@@ -34,7 +36,7 @@ Templates = Mapping[str, tuple[Template, float]]
 DONE = "coldstart.json"
 
 TOWER_ONLY = SimpleNamespace(vision=False, merger=False, language=True)
-"""The freeze rules of the dense stage."""
+LANGUAGE_ONLY = SimpleNamespace(vision=True, merger=True, language=False)
 
 
 class ColdStart:
@@ -61,8 +63,9 @@ class ColdStart:
         if self.config.scratch is not None:
             path = self._untrained()
         numbers: dict[str, Any] = {}
-        if self.config.dense.steps:
-            path, numbers["dense"] = self._dense(path)
+        for stage, steps in {"tower": self.config.dense.steps, "grounding": self.config.dense.grounding.steps}.items():
+            if steps:
+                path, numbers[stage] = self._once(stage, path)
         output = checkpoint_folder(self.config)
         vlm = VLM.load(model_config(self.config.model, path=path), device=self.ranks.device, train=True)
         numbers["supervised"] = build(self.config.supervised).run(
@@ -103,21 +106,36 @@ class ColdStart:
         self.ranks.barrier()
         return str(folder)
 
-    def _dense(self, path: str) -> tuple[str, dict[str, float]]:
-        """Pre-train tower and merger on rank 0; the other ranks wait."""
-        folder = self.folder / "dense"
+    def _tower(self, path: str) -> tuple[VLM, dict[str, float]]:
+        """Pre-train tower and merger on mask labels."""
+        vlm = VLM.load(self._model(path, TOWER_ONLY), device=self.ranks.device, train=True)
+        recipe: DensePretraining = build(self.config.dense)
+        report, seed = self._reporter("tower"), self.config.seed
+        return vlm, recipe.run(vlm.tower.visual, vlm.image_processor, self.samples, seed=seed, report=report)
+
+    def _grounding(self, path: str) -> tuple[VLM, dict[str, float]]:
+        """Teach the language model's lower layers where an image token is."""
+        vlm = VLM.load(self._model(path, LANGUAGE_ONLY), device=self.ranks.device, train=True)
+        template, _ = next(iter(self.templates.values()))
+        recipe: Grounding = build(self.config.dense.grounding)
+        images = load(self.samples["train"], vlm.image_processor, kinds_of(self.samples["train"]))
+
+        def opening(group: LabelledImages) -> EncodedPrompt:
+            return vlm.encode(template.ask(group.samples[0], vlm.frames))
+
+        report, seed = self._reporter("grounding"), self.config.seed
+        return vlm, recipe.run(vlm, images, opening, seed=seed, report=report)
+
+    def _model(self, path: str, freeze: SimpleNamespace) -> Any:
+        config: Any = model_config(self.config.model, path=path)
+        config.freeze, config.lora = freeze, None
+        return config
+
+    def _once(self, name: str, path: str) -> tuple[str, dict[str, float]]:
+        """Do a stage on rank 0, unless its folder is there; return the folder and its numbers."""
+        folder = self.folder / name
         if self.ranks.rank == 0 and not (folder / DONE).is_file():
-            config = model_config(self.config.model, path=path)
-            config.freeze, config.lora = TOWER_ONLY, None  # pyright: ignore[reportAttributeAccessIssue]
-            vlm = VLM.load(config, device=self.ranks.device, train=True)
-            recipe: DensePretraining = build(self.config.dense)
-            numbers = recipe.run(
-                vlm.tower.visual,
-                vlm.image_processor,
-                self.samples,
-                seed=self.config.seed,
-                report=self._reporter("dense"),
-            )
+            vlm, numbers = {"tower": self._tower, "grounding": self._grounding}[name](path)
             vlm.save(folder)
             write_whole(folder / DONE, json.dumps(numbers))
         self.ranks.barrier()

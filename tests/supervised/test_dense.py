@@ -11,8 +11,10 @@ from PIL import Image
 
 from adfm.errors import DataError
 from adfm.models.tiny import architecture, tokenizer
-from adfm.supervised.dense import BINS, DensePretraining, DenseTargets, _distance_loss, standardise
+from adfm.supervised.dense import DensePretraining, standardise
+from adfm.supervised.grounding import Grounding
 from adfm.supervised.images import SYMMETRIES, kinds_of, load, patches_of
+from adfm.supervised.targets import BINS, DenseTargets, between_bins
 from adfm.types import Sample
 
 
@@ -76,11 +78,12 @@ def test_targets_by_hand(tmp_path):
     assert targets.raster[1, 6].mean() == pytest.approx(0.5 * 7 / 28)
     # From the centre (42, 42) of cell (1, 1): 14 to the left, 28 up, 21 to the right, 0 down; a cell is 28 wide.
     torch.testing.assert_close(targets.distances[1, 5], torch.tensor([0.5, 1.0, 0.75, 0.0]))
+    torch.testing.assert_close(targets.boxes(4, 4)[1, 5] * 112, torch.tensor([28.0, 14.0, 63.0, 42.0]))
     assert targets.kinds.tolist() == [0, 1]
 
 
-def test_distance_loss_of_an_indifferent_head_is_the_log_of_the_bins():
-    loss = _distance_loss(torch.zeros(3, 4 * BINS), torch.rand(3, 4))
+def testbetween_bins_of_an_indifferent_head_is_the_log_of_the_bins():
+    loss = between_bins(torch.zeros(3, 4 * BINS), torch.rand(3, 4), 0.0, 1.0)
     assert loss.item() == pytest.approx(math.log(BINS), rel=1e-5)
 
 
@@ -105,6 +108,7 @@ def test_dense_stage_learns_a_plain_hole(tmp_path):
         brightness=0.2,
         report_every=6,
         feature_size=0.1,
+        grounding=Grounding(steps=0, batch=1, learning_rate=1e-3, warmup_steps=0, layers=1, report_every=1),
     )
     reports = []
     numbers = recipe.run(

@@ -22,6 +22,8 @@ from adfm.models.tiny.scratch import Scratch
 from adfm.models.vlm import VLM
 from adfm.reasoning.frames import AbsoluteFrames
 from adfm.supervised.finetune import packed
+from adfm.supervised.grounding import Grounding
+from adfm.supervised.images import load
 from adfm.supervised.lessons import Lessons
 from adfm.types import Sample
 
@@ -56,12 +58,17 @@ def samples(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def vlm(tmp_path_factory, samples, template):
+def untrained(tmp_path_factory, samples, template):
     folder = tmp_path_factory.mktemp("untrained")
     lessons = Lessons(samples, {"main": (template, 1.0)}, FRAMES, per_step=1, seed=0)
     Scratch(vocabulary=400, samples=5).write(folder, lessons.texts(5), seed=0)
     node = OmegaConf.create(OmegaConf.to_container(compose("train", ["model=tiny"]), resolve=True))
-    return VLM.load(model_config(node.model, path=str(folder)), train=True)
+    return model_config(node.model, path=str(folder))
+
+
+@pytest.fixture(scope="module")
+def vlm(untrained):
+    return VLM.load(untrained, train=True)
 
 
 def test_an_epoch_shows_every_sample_once(samples, template):
@@ -121,6 +128,19 @@ def test_the_loss_is_the_mean_cross_entropy_over_completion_tokens(vlm, samples,
     assert float(ours) == pytest.approx(math.log(len(vlm.tokenizer)), rel=0.1)  # random weights know nothing
 
 
+def test_grounding_teaches_places(untrained, samples, template):
+    vlm = VLM.load(untrained, train=True)
+    recipe = Grounding(steps=30, batch=5, learning_rate=3e-3, warmup_steps=2, layers=2, report_every=10)
+    last = recipe.run(
+        vlm,
+        load(samples, vlm.image_processor, ("hole",)),
+        lambda group: vlm.encode(template.ask(group.samples[0], vlm.frames)),
+        seed=0,
+        report=lambda _: None,
+    )
+    assert last["row"] + last["column"] < 0.7 * 2 * math.log(4)  # by chance: log of 4 rows and of 4 columns
+
+
 @pytest.mark.slow
 def test_cold_start_command_resumes_and_saves_a_checkpoint(tmp_path, monkeypatch):
     from adfm import coldstart
@@ -131,14 +151,21 @@ def test_cold_start_command_resumes_and_saves_a_checkpoint(tmp_path, monkeypatch
         f"output={tmp_path / 'out'}",
         f"checkpoint={tmp_path / 'checkpoint'}",
         f"dataset.root={tmp_path / 'data'}",
-        *("dataset.train=16", "dataset.val=8", "scratch.samples=16", "dense.steps=2", "dense.batch=4"),
+        *(
+            "dataset.train=16",
+            "dataset.val=8",
+            "scratch.samples=16",
+            "dense.steps=2",
+            "dense.batch=4",
+            "dense.grounding.steps=2",
+        ),
         *("supervised.steps=2", "supervised.prompts_per_step=2", "supervised.val_samples=4"),
     ]
     monkeypatch.setattr("sys.argv", arguments)
     coldstart.main()
     told = json.loads((tmp_path / "checkpoint" / "coldstart.json").read_text())
     assert told["command"].startswith("python -m adfm.coldstart recipe=tiny")
-    assert set(told["metrics"]) == {"dense", "supervised"}
+    assert set(told["metrics"]) == {"tower", "grounding", "supervised"}
     weights = (tmp_path / "checkpoint" / "model.safetensors").stat().st_mtime_ns
     coldstart.main()
     assert (tmp_path / "checkpoint" / "model.safetensors").stat().st_mtime_ns == weights
