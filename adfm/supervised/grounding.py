@@ -1,9 +1,10 @@
-"""Grounding of a language model that starts from random weights: its lower layers learn where an image token is.
+"""Grounding of a language model that starts from random weights: it learns where an image token is, and to write boxes.
 
 A tower knows no absolute places, and a completion needs them. Left to the completions alone, three things have to be
-found at once: where a token is, which token to look at, and how to write what it says; for a long time none is. Here
-the first is learned by itself: from the hidden states of the image tokens, linear heads that are thrown away afterwards
-read each cell's place and the box of the defect in it.
+found at once: where an image token is, which one to look at, and how to write what it says; for a long time none is,
+since most of a completion is wording. Here they are learned by themselves. Linear heads that are thrown away afterwards
+read each cell's place and the box of its defect from hidden states of the lower layers, and directly behind the image
+the model writes nothing but the boxes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from adfm.grpo.schedule import Cosine
 from adfm.models.vlm import VLM, EncodedPrompt
+from adfm.reasoning.phrases import written as written_boxes
 from adfm.supervised.images import SYMMETRIES, LabelledImages, drawn, features_of
 from adfm.supervised.targets import BINS, DenseTargets, between_bins
+
+IGNORED = -100
+"""Stands where there is nothing to predict."""
 
 
 class PlaceHeads(nn.Module):
@@ -59,7 +64,7 @@ class Grounding:
     """After `warmup_steps` it falls along half a cosine."""
     warmup_steps: int
     layers: int
-    """After how many layers of the language model the place must be known; the layers above are left as they are."""
+    """After how many layers of the language model the place must be known, so that those above can use it."""
     report_every: int
 
     def run(
@@ -71,11 +76,11 @@ class Grounding:
         seed: int,
         report: Callable[[Mapping[str, float]], None],
     ) -> dict[str, float]:
-        """Train the language model's lower layers in place.
+        """Train the language model in place.
 
         Args:
             vlm: Loaded for training, its tower frozen. Its attention must still be the checkpoint's own.
-            groups: Training images, of one size each.
+            groups: Training images with defects, of one size each.
             opening: Gives an encoded prompt for the images of a group; it is shown up to the end of its first image.
             seed: Of the heads and the order.
             report: Called with the numbers every `report_every` steps.
@@ -106,8 +111,8 @@ class Grounding:
             square = group.pixels.shape[-1] == group.pixels.shape[-2]
             turn = torch.randint(len(SYMMETRIES) if square else 4, (), generator=generator)
             images = group.turned(SYMMETRIES[int(turn)])
-            hidden = self._hidden(vlm, images, opening(group), cell)
-            parts = heads[images.pixels.shape[-2:]].losses(hidden, DenseTargets.of(images, cell))
+            hidden, written = self._forward(vlm, images, opening(group), cell)
+            parts = heads[images.pixels.shape[-2:]].losses(hidden, DenseTargets.of(images, cell)) | {"written": written}
             loss = sum(parts.values(), torch.zeros(()))
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -118,20 +123,36 @@ class Grounding:
                 report({"step": step, "seconds": time.monotonic() - started, **numbers})
         return numbers
 
-    def _hidden(
+    def _forward(
         self, vlm: VLM, images: LabelledImages, opening: EncodedPrompt, cell: int
-    ) -> Float[Tensor, "image cell width"]:
-        """Run the language model up to the end of the first image; return its image tokens after `layers` layers."""
+    ) -> tuple[Float[Tensor, "image cell width"], Float[Tensor, ""]]:
+        """Run the model over each image and its boxes; return its image tokens after `layers` layers and the loss.
+
+        The loss is the cross-entropy of the boxes' tokens, end of the turn included.
+        """
         with torch.no_grad():
             features = features_of(vlm.tower.visual, images.pixels, vlm.image_processor, cell)
-        is_image = opening.token_ids == vlm.image_token_id
-        end = int(is_image.nonzero()[0]) + features.shape[1]
-        count = len(images)
+        start = int((opening.token_ids == vlm.image_token_id).nonzero()[0])
+        end = start + features.shape[1] + 1  # the token that closes the image
+        texts = [torch.tensor([*vlm.tokenize(text), vlm.end_token_ids[0]]) for text in _boxes_written(images)]
+        targets = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=IGNORED)
+        token_ids = torch.cat([opening.token_ids[:end].expand(len(images), -1), targets[:, :-1].clamp(min=0)], dim=1)
+        behind = opening.positions[:, :end].max() + 1 + torch.arange(targets.shape[1] - 1)
+        positions = torch.cat([opening.positions[:, :end], behind.expand(3, -1)], dim=1)
         output = vlm.base.model(
-            input_ids=opening.token_ids[:end].expand(count, -1),
-            position_ids=opening.positions[:, None, :end].expand(-1, count, -1),
+            input_ids=token_ids,
+            position_ids=positions[:, None].expand(-1, len(images), -1),
             mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=tuple(features))},  # pyright: ignore[reportArgumentType]
             output_hidden_states=True,
             use_cache=False,
         )
-        return output.hidden_states[self.layers][:, end - features.shape[1] : end]
+        logits = vlm.base.lm_head(output.last_hidden_state[:, end - 1 :])
+        written = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return output.hidden_states[self.layers][:, start : end - 1], written
+
+
+def _boxes_written(images: LabelledImages) -> list[str]:
+    """Write the boxes of each image as its completions would, in pixels of the image as the model sees it."""
+    height, width = images.pixels.shape[-2:]
+    pixels = (images.boxes * torch.tensor([width, height, width, height])).round()
+    return [written_boxes([tuple(box) for box in boxes.tolist() if box[0] == box[0]]) or "none" for boxes in pixels]

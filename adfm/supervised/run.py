@@ -114,11 +114,12 @@ class ColdStart:
         return vlm, recipe.run(vlm.tower.visual, vlm.image_processor, self.samples, seed=seed, report=report)
 
     def _grounding(self, path: str) -> tuple[VLM, dict[str, float]]:
-        """Teach the language model's lower layers where an image token is."""
+        """Teach the language model where an image token is, and to write boxes."""
         vlm = VLM.load(self._model(path, LANGUAGE_ONLY), device=self.ranks.device, train=True)
         template, _ = next(iter(self.templates.values()))
         recipe: Grounding = build(self.config.dense.grounding)
-        images = load(self.samples["train"], vlm.image_processor, kinds_of(self.samples["train"]))
+        defective = [sample for sample in self.samples["train"] if sample.anomalous]
+        images = load(defective, vlm.image_processor, kinds_of(defective))
 
         def opening(group: LabelledImages) -> EncodedPrompt:
             return vlm.encode(template.ask(group.samples[0], vlm.frames))
