@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -66,10 +67,12 @@ def initialize(root: nn.Module, optimizer: torch.optim.Optimizer, config: dict[s
     On the CPU its one compiled operation is marked as not to be had. Some of its optimizer wrappers make a step on zero
     gradients while they are built; that step is made at learning rate 0 and its moments are forgotten.
     """
+    logging.disable(logging.INFO)  # while it looks what could be compiled, the compiler's commands would be logged
     import deepspeed
 
     if device.type == "cpu":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    logging.disable(logging.NOTSET)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     warnings.filterwarnings(
