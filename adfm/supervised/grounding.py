@@ -3,8 +3,8 @@
 A tower knows no absolute places, and a completion needs them. Left to the completions alone, three things have to be
 found at once: where an image token is, which one to look at, and how to write what it says; for a long time none is,
 since most of a completion is wording. Here they are learned by themselves. Linear heads that are thrown away afterwards
-read each cell's place and the box of its defect from hidden states of the lower layers, and directly behind the image
-the model writes nothing but the boxes.
+read each cell's place and the box of its defect from hidden states of the lower layers, and behind the image the
+model writes nothing but the boxes.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Grounding:
     warmup_steps: int
     layers: int
     """After how many layers of the language model the place must be known, so that those above can use it."""
+    farthest: int
+    """The boxes are written at a distance of 0 to this many tokens from the image, as behind prompts of any length."""
     report_every: int
 
     def run(
@@ -111,7 +113,8 @@ class Grounding:
             square = group.pixels.shape[-1] == group.pixels.shape[-2]
             turn = torch.randint(len(SYMMETRIES) if square else 4, (), generator=generator)
             images = group.turned(SYMMETRIES[int(turn)])
-            hidden, written = self._forward(vlm, images, opening(group), cell)
+            distance = int(torch.randint(self.farthest + 1, (), generator=generator))
+            hidden, written = self._forward(vlm, images, opening(group), cell, distance)
             parts = heads[images.pixels.shape[-2:]].losses(hidden, DenseTargets.of(images, cell)) | {"written": written}
             loss = sum(parts.values(), torch.zeros(()))
             loss.backward()
@@ -124,11 +127,12 @@ class Grounding:
         return numbers
 
     def _forward(
-        self, vlm: VLM, images: LabelledImages, opening: EncodedPrompt, cell: int
+        self, vlm: VLM, images: LabelledImages, opening: EncodedPrompt, cell: int, distance: int
     ) -> tuple[Float[Tensor, "image cell width"], Float[Tensor, ""]]:
         """Run the model over each image and its boxes; return its image tokens after `layers` layers and the loss.
 
-        The loss is the cross-entropy of the boxes' tokens, end of the turn included.
+        The loss is the cross-entropy of the boxes' tokens, end of the turn included. They stand as if there were
+        `distance` tokens between them and the image.
         """
         with torch.no_grad():
             features = features_of(vlm.tower.visual, images.pixels, vlm.image_processor, cell)
@@ -137,7 +141,7 @@ class Grounding:
         texts = [torch.tensor([*vlm.tokenize(text), vlm.end_token_ids[0]]) for text in _boxes_written(images)]
         targets = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=IGNORED)
         token_ids = torch.cat([opening.token_ids[:end].expand(len(images), -1), targets[:, :-1].clamp(min=0)], dim=1)
-        behind = opening.positions[:, :end].max() + 1 + torch.arange(targets.shape[1] - 1)
+        behind = opening.positions[:, :end].max() + 1 + distance + torch.arange(targets.shape[1] - 1)
         positions = torch.cat([opening.positions[:, :end], behind.expand(3, -1)], dim=1)
         output = vlm.base.model(
             input_ids=token_ids,
@@ -155,4 +159,5 @@ def _boxes_written(images: LabelledImages) -> list[str]:
     """Write the boxes of each image as its completions would, in pixels of the image as the model sees it."""
     height, width = images.pixels.shape[-2:]
     pixels = (images.boxes * torch.tensor([width, height, width, height])).round()
-    return [written_boxes([tuple(box) for box in boxes.tolist() if box[0] == box[0]]) or "none" for boxes in pixels]
+    present = ([tuple(box) for box in boxes.tolist() if box[0] == box[0]] for boxes in pixels)
+    return [written_boxes(sorted(boxes, key=lambda box: (box[1], box[0]))) or "none" for boxes in present]

@@ -108,7 +108,7 @@ def test_dense_stage_learns_a_plain_hole(tmp_path):
         brightness=0.2,
         report_every=6,
         feature_size=0.1,
-        grounding=Grounding(steps=0, batch=1, learning_rate=1e-3, warmup_steps=0, layers=1, report_every=1),
+        grounding=Grounding(steps=0, batch=1, learning_rate=1e-3, warmup_steps=0, layers=1, farthest=0, report_every=1),
     )
     reports = []
     numbers = recipe.run(

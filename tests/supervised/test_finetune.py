@@ -130,7 +130,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_completion_tokens(vlm, samples,
 
 def test_grounding_teaches_places(untrained, samples, template):
     vlm = VLM.load(untrained, train=True)
-    recipe = Grounding(steps=30, batch=5, learning_rate=3e-3, warmup_steps=2, layers=2, report_every=10)
+    recipe = Grounding(steps=30, batch=5, learning_rate=3e-3, warmup_steps=2, layers=2, farthest=20, report_every=10)
     last = recipe.run(
         vlm,
         load(samples, vlm.image_processor, ("hole",)),

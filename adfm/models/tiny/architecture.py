@@ -25,8 +25,9 @@ TOWER = {
     "window_size": 112,
     "fullatt_block_indexes": [0, 1, 2, 3, 4],
 }
-# Of the rotations, the width's are the slowest. With the usual theta of 10^4 to 10^6 they would not move over the
-# 4 columns of an image, and the model could not tell left from right.
+# Of the rotations, the width's are the slowest. With the usual theta of 10^4 to 10^6 they would not move over the 4
+# columns of an image, and the model could not tell left from right; with one of 10 they would all turn so fast that an
+# image token could not be found from a distance that varies with the prompt.
 LANGUAGE = {
     "hidden_size": 160,
     "intermediate_size": 384,
@@ -35,7 +36,7 @@ LANGUAGE = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
     "rms_norm_eps": 1e-6,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 8.0, "mrope_section": [4, 8, 8]},
+    "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 9, 9]},
 }
 
 
