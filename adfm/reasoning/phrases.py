@@ -35,7 +35,7 @@ FOUND = (
     "Found: {what}.",
 )
 FINE = (
-    "Looked again: normal surface.",
+    "Normal surface after all.",
     "It is as it should be.",
     "No defect found.",
     "Even and intact.",
