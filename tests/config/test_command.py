@@ -83,7 +83,7 @@ def overrides(tmp_path: Path) -> list[str]:
     sizes = [f"dataset.{part}=4" for part in ("train", "val", "test")]
     overrides = ["model.path=checkpoint", f"dataset.root={tmp_path}/images", "runs=runs", "seed=3", *sizes]
     folder = prepare(compose("train", [*overrides, f"model.path={tmp_path}/checkpoint", f"runs={tmp_path}/runs"]))
-    folder.summary_path.write_text('{"balanced_accuracy": 0.75}')
+    folder.summary_path.write_text('{"reward": 0.75}')
     folder.complete(10_000)
     return overrides
 
