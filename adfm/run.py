@@ -126,18 +126,7 @@ def train(folder: RunFolder) -> dict[str, float]:
         total_steps=config.steps * objective.num_iterations,
         device=ranks.device,
     )
-    validation = Validation(
-        vlm,
-        template,
-        reward,
-        SCORES[config.evaluate.score](),
-        runner.subset(dataset.split("val"), config.evaluate.val_samples),
-        engine,
-        every=config.evaluate.every,
-        steps=config.steps,
-        metric=config.evaluate.metric,
-        best=folder.path / "export" / "best",
-    )
+    validation = validation_of(config, folder, dataset, vlm, engine)
     if (state := engine.load(folder.checkpoints)) is not None:
         validation.restore(state)
     samples = runner.subset(dataset.split("train"), config.train_samples)
@@ -154,18 +143,7 @@ def train(folder: RunFolder) -> dict[str, float]:
     done = engine.step // objective.num_iterations
     if done == 0:
         check_start(vlm, engine, collector, prompts)
-    callbacks = [
-        *(build(node) for node in config.logger.values()),
-        *(build(node) for node in config.callbacks.values()),
-        Checkpointing(
-            engine,
-            validation,
-            folder.checkpoints,
-            every=config.checkpoint.every,
-            keep=config.checkpoint.keep,
-            steps=config.steps,
-        ),
-    ]
+    callbacks = callbacks_of(config, folder, engine, validation)
     tell_start(folder, config, callbacks, engine, done)
     if done == 0:
         first = StepRecord(step=0, groups=(), metrics=dict(validation(0)))
@@ -191,6 +169,35 @@ def train(folder: RunFolder) -> dict[str, float]:
         callback.after_run()
     engine.close()
     return validation.best_metrics
+
+
+def validation_of(config: DictConfig, folder: RunFolder, dataset: Dataset, vlm: VLM, engine: Engine) -> Validation:
+    """Make the looks at the validation part that `evaluate` describes."""
+    return Validation(
+        vlm,
+        build(config.reasoning),
+        build(config.reward),
+        SCORES[config.evaluate.score](),
+        runner.subset(dataset.split("val"), config.evaluate.val_samples),
+        engine,
+        every=config.evaluate.every,
+        steps=config.steps,
+        metric=config.evaluate.metric,
+        best=folder.path / "export" / "best",
+    )
+
+
+def callbacks_of(config: DictConfig, folder: RunFolder, engine: Engine, validation: Validation) -> list[Callback]:
+    """Make the loggers and callbacks of the config; the checkpoint comes last, when all others have seen the step."""
+    checkpointing = Checkpointing(
+        engine,
+        validation,
+        folder.checkpoints,
+        every=config.checkpoint.every,
+        keep=config.checkpoint.keep,
+        steps=config.steps,
+    )
+    return [*(build(node) for node in (*config.logger.values(), *config.callbacks.values())), checkpointing]
 
 
 def reference_of(
