@@ -32,7 +32,7 @@ from adfm.grpo.reference import AdapterOff, FrozenCopy, NoReference
 from adfm.grpo.rows import RowMaker
 from adfm.models.vlm import VLM
 from adfm.tracking.html import report
-from adfm.types import Callback, Dataset, StepRecord
+from adfm.types import Callback, Dataset, Reward, StepRecord, Template
 from adfm.validation import Validation
 
 GUARD_SAMPLES = 64
@@ -126,7 +126,7 @@ def train(folder: RunFolder) -> dict[str, float]:
         total_steps=config.steps * objective.num_iterations,
         device=ranks.device,
     )
-    validation = validation_of(config, folder, dataset, vlm, engine)
+    validation = validation_of(config, folder, dataset, vlm, engine, template, reward)
     if (state := engine.load(folder.checkpoints)) is not None:
         validation.restore(state)
     samples = runner.subset(dataset.split("train"), config.train_samples)
@@ -171,12 +171,20 @@ def train(folder: RunFolder) -> dict[str, float]:
     return validation.best_metrics
 
 
-def validation_of(config: DictConfig, folder: RunFolder, dataset: Dataset, vlm: VLM, engine: Engine) -> Validation:
+def validation_of(
+    config: DictConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    vlm: VLM,
+    engine: Engine,
+    template: Template,
+    reward: Reward,
+) -> Validation:
     """Make the looks at the validation part that `evaluate` describes."""
     return Validation(
         vlm,
-        build(config.reasoning),
-        build(config.reward),
+        template,
+        reward,
         SCORES[config.evaluate.score](),
         runner.subset(dataset.split("val"), config.evaluate.val_samples),
         engine,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,13 +32,7 @@ class RowMaker:
         """Return a small row that teaches nothing, for a rank that has fewer rows than another."""
         smallest = min(groups, key=lambda group: sum(len(completion.token_ids) for completion in group.completions))
         row = self._row(self._pack([smallest])[0], [smallest], 1)
-        return Row(
-            packed=row.packed,
-            advantage=row.advantage,
-            trained=torch.zeros_like(row.trained),
-            sampler_logprob=row.sampler_logprob,
-            completions_in_step=1,
-        )
+        return replace(row, trained=torch.zeros_like(row.trained))
 
     def _pack(self, groups: Sequence[Group]) -> list[PackedGroups]:
         items = [

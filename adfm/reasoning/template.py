@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from adfm.reasoning.strict import Strict
 from adfm.types import Frame, Frames, Message, Prompt, Sample, Verdict
 
 
-class StagedTemplate:
+class StagedTemplate(ABC):
     """Ask with one user turn, read tagged stages. A method is a subclass: its stages, its readings, its reference text.
 
     Texts may use the fields `{category}`, `{width}` and `{height}` (of the image as the model sees it), `{frame}` (the
@@ -129,9 +130,9 @@ class StagedTemplate:
         """Write a completion that is right by the sample's labels, in wording that varies with `rng`."""
         return self.layout.compose({**self._reference_stages(prompt, rng), "answer": prompt.key})
 
+    @abstractmethod
     def _reference_stages(self, prompt: Prompt, rng: Random) -> dict[str, str]:
         """Write the text of every stage but the answer."""
-        raise NotImplementedError
 
     def choices_without_sample(self, key: str) -> dict[str, bool | None]:
         """Return the letters of a completion whose sample is unknown, as in a file of completions.
