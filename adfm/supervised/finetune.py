@@ -35,6 +35,8 @@ class Finetuning:
     """Updates of the whole stage."""
     prompts_per_step: int
     """Over all ranks."""
+    renamed_categories: float
+    """Share of the lessons in which the category has a made-up name."""
     report_every: int
     measure_every: int
     """Steps between two looks at the validation part and two checkpoints to resume from."""
@@ -42,7 +44,11 @@ class Finetuning:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in self.__dataclass_fields__:
+        if not 0 <= self.renamed_categories <= 1:
+            raise ConfigError(
+                f"supervised.renamed_categories is {self.renamed_categories}; it must lie between 0 and 1"
+            )
+        for name in ("steps", "prompts_per_step", "report_every", "measure_every", "val_samples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"supervised.{name} is {getattr(self, name)}; it must be at least 1")
 
@@ -98,6 +104,7 @@ class Finetuning:
             vlm.frames,
             per_step=self.prompts_per_step,
             seed=seed,
+            renamed=self.renamed_categories,
             rank=engine.rank,
             world_size=engine.world_size,
         )

@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from adfm.data.order import EpochOrder
 from adfm.errors import ConfigError
 from adfm.types import Frames, Prompt, Sample, Template
+
+ONSETS = (
+    "b",
+    "c",
+    "ch",
+    "d",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "qu",
+    "r",
+    "s",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+)
+VOWELS = ("a", "e", "i", "o", "u", "ea", "oo", "ai", "ou")
+CODAS = ("", "", "b", "ck", "d", "l", "ll", "m", "n", "nt", "p", "r", "rd", "ss", "st", "t", "x", "y")
+"""What made-up names are put together from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +59,8 @@ class Lessons:
         frames: Of the model.
         per_step: Lessons of a step over all ranks.
         seed: Of order, templates and wording.
+        renamed: Share of the lessons in which the category has a made-up name. A model that has read few names
+            otherwise loses the form of its answers at the first name that is new to it.
         rank: This process takes every `world_size`-th lesson, from this one.
         world_size: Number of processes.
 
@@ -45,6 +76,7 @@ class Lessons:
         *,
         per_step: int,
         seed: int,
+        renamed: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -57,6 +89,7 @@ class Lessons:
         self.frames = frames
         self.per_step = per_step
         self.seed = seed
+        self.renamed = renamed
         self.rank = rank
         self.world_size = world_size
         self.order = EpochOrder(len(samples), seed=seed)
@@ -78,8 +111,20 @@ class Lessons:
         rng = Random(f"{self.seed}/lesson/{place}")
         choices = list(self.templates.values())
         ((template, _),) = rng.choices(choices, [share for _, share in choices])
-        prompt = template.ask(self.samples[self.order[place]], self.frames)
+        sample = self.samples[self.order[place]]
+        if rng.random() < self.renamed:
+            sample = replace(sample, category=_made_up_name(rng))
+        prompt = template.ask(sample, self.frames)
         return Lesson(prompt, template.reference(prompt, rng))
+
+
+def _made_up_name(rng: Random) -> str:
+    """Return one to three words that can be spoken but mean nothing."""
+
+    def word() -> str:
+        return "".join(rng.choice(part) for _ in range(rng.randint(1, 3)) for part in (ONSETS, VOWELS, CODAS))
+
+    return " ".join(word() for _ in range(rng.randint(1, 3)))
 
 
 def _texts(prompt: Prompt) -> Iterator[str]:

@@ -178,3 +178,12 @@ def test_another_question_is_another_lesson(samples, template):
     renamed = [replace(sample, category="gravel") for sample in samples]
     lessons = Lessons(renamed, {"main": (template, 1.0)}, FRAMES, per_step=1, seed=0)
     assert any("gravel" in text for text in lessons.texts(1))
+
+
+def test_renamed_lessons_speak_of_made_up_categories_only(samples, template):
+    renamed = Lessons(samples, {"main": (template, 1.0)}, FRAMES, per_step=20, seed=0, renamed=1.0).batch(0)
+    plain = Lessons(samples, {"main": (template, 1.0)}, FRAMES, per_step=20, seed=0).batch(0)
+    known = {sample.category for sample in samples}
+    assert not known & {lesson.prompt.sample.category for lesson in renamed}
+    assert {lesson.prompt.sample.category for lesson in plain} <= known
+    assert [lesson.prompt.images for lesson in renamed] == [lesson.prompt.images for lesson in plain]
