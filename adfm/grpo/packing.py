@@ -7,7 +7,7 @@ of the prompt | own keys]` (the idea of Prefix Grouper, arXiv 2506.05433, with i
 
 The language model reaches this attention through transformers' registry under the name `ATTENTION`; the layout of a
 row travels with the forward call as the keyword `layout`, and is the object that attends: `GroupLayout` here,
-`DecodeLayout` in `rollout`.
+`DecodeLayout` in `decoder`.
 """
 
 from __future__ import annotations
@@ -66,18 +66,17 @@ class GroupLayout:
     """The attention of packed groups.
 
     The index tensors are rectangles over groups; where a prompt or completion is shorter than the longest, they
-    repeat a valid index and the matching `*_valid` is False.
+    repeat a valid index, and nothing reads what comes out there.
     """
 
     prompt_index: Int[Tensor, "group prompt"]
     prompt_valid: Bool[Tensor, "group prompt"]
     completion_index: Int[Tensor, "completion span"]
-    completion_valid: Bool[Tensor, "completion span"]
     group_of_completion: Int[Tensor, " completion"]
     completion_mask: Bool[Tensor, "completion 1 span key"] | Bool[Tensor, "span key"]
     """Over `[prompt | own]` keys: the prompt's tokens, and its own up to itself."""
     restore: Int[Tensor, " token"]
-    """Where each token of the row stands among the valid prompt tokens followed by the valid completion tokens."""
+    """Where each token of the row stands in the prompts' rectangle, flat, followed by the completions'."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Attend in two calls; see `Layout.attend`. Source of the form: the module's docstring."""
@@ -87,7 +86,7 @@ class GroupLayout:
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # token head dim
         prompt_query, prompt_key, prompt_value = (_rectangle(t, self.prompt_index) for t in (query, key, value))
         prompt_out = scaled_dot_product_attention(prompt_query, prompt_key, prompt_value, is_causal=True, scale=scaling)
-        parts = [prompt_out.transpose(1, 2)[self.prompt_valid]]
+        parts = [prompt_out.transpose(1, 2).flatten(0, 1)]
         if self.completion_index.numel():
             own_query, own_key, own_value = (_rectangle(t, self.completion_index) for t in (query, key, value))
             out = scaled_dot_product_attention(
@@ -97,8 +96,8 @@ class GroupLayout:
                 attn_mask=self.completion_mask,
                 scale=scaling,
             )
-            parts.append(out.transpose(1, 2)[self.completion_valid])
-        return torch.cat(parts)[self.restore][None]
+            parts.append(out.transpose(1, 2).flatten(0, 1))
+        return torch.cat(parts).index_select(0, self.restore)[None]
 
 
 def _rectangle(
@@ -226,10 +225,11 @@ def _layout(
     else:
         over_prompt = prompt_valid[groups][:, None, None, :].expand(-1, 1, span, -1)
         mask = torch.cat([over_prompt, own.expand(len(groups), 1, span, span)], dim=3)
+    places = torch.cat([prompt_valid.flatten(), completion_valid.flatten()]).nonzero()[:, 0]
     order = torch.cat([prompt_index[prompt_valid], completion_index[completion_valid]])
     restore = torch.empty_like(order)
-    restore[order] = torch.arange(len(order))
-    tensors = (prompt_index, prompt_valid, completion_index, completion_valid, groups, mask, restore)
+    restore[order] = places
+    tensors = (prompt_index, prompt_valid, completion_index, groups, mask, restore)
     return GroupLayout(*(tensor.to(device) for tensor in tensors))
 
 

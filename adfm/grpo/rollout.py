@@ -9,21 +9,17 @@ and it returns the log-probability of what it drew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
+from adfm.grpo.decoder import DECODERS, Decoder, PromptCache, Rows
 from adfm.grpo.logprob import hidden_states, sampled_logits
 from adfm.grpo.packing import PackItem, attend_by_layout, pack_row
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt
-
-COMPACT_BELOW = 0.8
-"""The cache is compacted when less than this share of its rows still writes."""
 
 
 class Sampling:
@@ -99,7 +95,6 @@ def generate(
     count = len(encoded) * group_size
     tokens = torch.full((count, completion_tokens), vlm.pad_token_id, dtype=torch.long, device=vlm.device)
     logprob = torch.zeros(count, completion_tokens, device=vlm.device)
-    lengths = torch.full((count,), completion_tokens, device=vlm.device)
     ends = torch.tensor(vlm.end_token_ids, device=vlm.device)
     active = torch.arange(count, device=vlm.device)
     finished = torch.zeros(count, dtype=torch.bool, device=vlm.device)
@@ -108,18 +103,16 @@ def generate(
         drawn, drawn_logprob = _draw(logits, temperature, generator)
         tokens[active, column] = drawn
         logprob[active, column] = drawn_logprob
-        done = torch.isin(drawn, ends) & ~finished
-        lengths[active[done]] = column + 1
-        finished |= done
+        finished |= torch.isin(drawn, ends)
         writing = int((~finished).sum())
         if not writing or column + 1 == completion_tokens:
             break
-        if writing < COMPACT_BELOW * len(active):
-            keep = (~finished).nonzero()[:, 0]
+        if (rows := decoder.rows_for(writing)) < len(active):
+            keep = finished.int().argsort(stable=True)[:rows].sort().values
             active, finished, drawn = active[keep], finished[keep], drawn[keep]
             decoder.keep(keep)
         hidden = decoder.step(drawn)
-    return _completions(vlm, tokens, logprob, lengths, group_size)
+    return _completions(vlm, tokens, logprob, group_size)
 
 
 def _draw(
@@ -133,18 +126,19 @@ def _draw(
 
 
 def _completions(
-    vlm: VLM, tokens: Tensor, logprob: Tensor, lengths: Tensor, group_size: int
+    vlm: VLM, tokens: Int[Tensor, "row token"], logprob: Float[Tensor, "row token"], group_size: int
 ) -> list[tuple[Completion, ...]]:
-    token_rows, logprob_rows = tokens.cpu().numpy(), logprob.cpu().numpy()
+    """Cut each row behind its first end token; what is written behind it belongs to nobody."""
     completions = []
-    for ids, drawn_logprob, length in zip(token_rows, logprob_rows, lengths.tolist(), strict=True):
-        ids = ids[:length]
+    for ids, drawn_logprob in zip(tokens.cpu().numpy(), logprob.cpu().numpy(), strict=True):
+        ended = np.isin(ids, vlm.end_token_ids)
+        length = int(ended.argmax()) + 1 if ended.any() else len(ids)
         completions.append(
             Completion(
-                token_ids=ids.copy(),
+                token_ids=ids[:length].copy(),
                 sampler_logprob=drawn_logprob[:length].astype(np.float32),
-                text=vlm.decode(ids.tolist()),
-                truncated=int(ids[-1]) not in vlm.end_token_ids,
+                text=vlm.decode(ids[:length].tolist()),
+                truncated=not ended.any(),
             )
         )
     return [tuple(completions[start : start + group_size]) for start in range(0, len(completions), group_size)]
@@ -163,7 +157,7 @@ def _prefill(
     index = layout.prompt_index[group_of_row]
     last = layout.prompt_index.gather(1, sizes[:, None] - 1)[:, 0]
     room = index.shape[1] + completion_tokens - 1
-    store = []
+    store: list[tuple[Tensor, Tensor]] = []
     for layer in cache.layers:
         pair = []
         for packed_states in layer:
@@ -171,95 +165,6 @@ def _prefill(
             states[:, :, : index.shape[1]] = packed_states[0].transpose(0, 1)[index].transpose(1, 2)
             pair.append(states)
         store.append((pair[0], pair[1]))
-    valid = layout.prompt_valid[group_of_row]
     next_position = torch.tensor([item.next_position for item in encoded], device=vlm.device)[group_of_row]
-    return hidden[last][group_of_row], Decoder(
-        vlm, store, None if bool(valid.all()) else valid, next_position, index.shape[1]
-    )
-
-
-class PromptCache:
-    """Keeps the keys and values of one forward, a pair a layer (the protocol of transformers' caches)."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self.layers: list[tuple[Tensor, Tensor]] = []
-
-    def update(self, key: Tensor, value: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Keep a layer's keys and values, and return them."""
-        self.layers.append((key, value))
-        return key, value
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Return the tokens before this forward: none."""
-        return 0
-
-
-class Decoder:
-    """The growing rows of a batch: their keys and values, and the one-token forward that adds a column."""
-
-    def __init__(
-        self,
-        vlm: VLM,
-        store: list[tuple[Tensor, Tensor]],
-        prompt_valid: Bool[Tensor, "row prompt"] | None,
-        next_position: Int[Tensor, " row"],
-        columns: int,
-    ) -> None:
-        """Start from keys and values of `columns` columns, a pair a layer, each `[row, kv_head, room, dim]`."""
-        self.vlm = vlm
-        self.store = store
-        self.prompt_valid = prompt_valid
-        self.next_position = next_position
-        self.columns = columns
-
-    def step(self, token_ids: Int[Tensor, " row"]) -> Float[Tensor, "row hidden"]:
-        """Append one token to every row and return its hidden state."""
-        self.columns += 1
-        output = self.vlm.base.model.language_model(
-            inputs_embeds=self.vlm.base.get_input_embeddings()(token_ids[:, None]),
-            position_ids=self.next_position.view(1, -1, 1).expand(3, -1, -1),
-            past_key_values=self,
-            use_cache=True,
-            layout=DecodeLayout(self._mask()),
-        )
-        self.next_position = self.next_position + 1
-        return output.last_hidden_state[:, 0]
-
-    def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Write a layer's newest column and return all columns so far (the protocol of transformers' caches)."""
-        keys, values = self.store[layer]
-        keys[:, :, self.columns - 1 : self.columns] = key
-        values[:, :, self.columns - 1 : self.columns] = value
-        return keys[:, :, : self.columns], values[:, :, : self.columns]
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Return the number of columns before the current one (the protocol of transformers' caches)."""
-        return self.columns - 1
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Drop every row that is not in `rows`."""
-        self.store = [(keys[rows], values[rows]) for keys, values in self.store]
-        self.next_position = self.next_position[rows]
-        if self.prompt_valid is not None:
-            self.prompt_valid = self.prompt_valid[rows]
-
-    def _mask(self) -> Tensor | None:
-        if self.prompt_valid is None:
-            return None
-        written = self.prompt_valid.new_ones(len(self.prompt_valid), self.columns - self.prompt_valid.shape[1])
-        return torch.cat([self.prompt_valid, written], dim=1)[:, None, None]
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLayout:
-    """The attention of one new token a row over all columns of its cache."""
-
-    mask: Bool[Tensor, "row 1 1 column"] | None
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Attend with the query heads of one key head side by side, so that no key is repeated; see `Layout.attend`."""
-        row, heads, _, dim = query.shape
-        grouped = query.view(row, key.shape[1], heads // key.shape[1], dim)
-        out = scaled_dot_product_attention(grouped, key, value, attn_mask=self.mask, scale=scaling)
-        return out.reshape(row, 1, heads, dim)
+    rows = Rows(store, layout.prompt_valid[group_of_row], next_position)
+    return hidden[last][group_of_row], DECODERS[vlm.device.type](vlm, rows)

@@ -10,6 +10,7 @@ import torch
 from grpo_support import stock_attention
 from transformers import GenerationConfig
 
+from adfm.grpo import decoder
 from adfm.grpo.logprob import score
 from adfm.grpo.packing import PackItem, pack_row
 from adfm.grpo.rollout import Sampling, generate
@@ -17,6 +18,7 @@ from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt
 
 TOKENS = 12
+decoders = pytest.mark.parametrize("kind", [decoder.GrowingDecoder, decoder.StaticDecoder])
 
 
 @pytest.fixture
@@ -56,7 +58,11 @@ def stock_greedy(vlm: VLM, encoded: EncodedPrompt) -> list[int]:
     return tokens[0, len(encoded.token_ids) :].tolist()
 
 
-def test_greedy_equals_generate_token_for_token(vlm: VLM, encoded: list[EncodedPrompt]) -> None:
+@decoders
+def test_greedy_equals_generate_token_for_token(
+    vlm: VLM, encoded: list[EncodedPrompt], kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(decoder.DECODERS, "cpu", kind)
     groups = generate(vlm, encoded, group_size=2, temperature=0, completion_tokens=TOKENS)
     for prompt, group in zip(encoded, groups, strict=True):
         expected = stock_greedy(vlm, prompt)
@@ -82,10 +88,13 @@ def sampled(
     return generate(vlm, encoded, group_size=6, temperature=temperature, completion_tokens=40, generator=generator)
 
 
-def test_rows_end_on_their_own(vlm: VLM, encoded: list[EncodedPrompt], monkeypatch: pytest.MonkeyPatch) -> None:
+@decoders
+def test_rows_end_on_their_own(
+    vlm: VLM, encoded: list[EncodedPrompt], kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Make a third of the vocabulary end a row, so that rows leave the cache all the time."""
-    monkeypatch.setattr(type(vlm), "end_token_ids", tuple(range(0, 150, 3)), raising=False)
-    monkeypatch.setattr(vlm, "end_token_ids", tuple(range(0, 150, 3)), raising=False)
+    monkeypatch.setitem(decoder.DECODERS, "cpu", kind)
+    monkeypatch.setattr(vlm, "end_token_ids", tuple(range(0, 150, 3)))
     groups = sampled(vlm, encoded)
     lengths = {len(completion.token_ids) for group in groups for completion in group}
     assert len(lengths) > 3
@@ -95,6 +104,31 @@ def test_rows_end_on_their_own(vlm: VLM, encoded: list[EncodedPrompt], monkeypat
             assert not any(ends[:-1])
             assert completion.truncated is not ends[-1]
     test_sampler_logprob_equals_the_training_pass(vlm, encoded)
+
+
+def test_static_shapes_write_what_growing_columns_write(
+    vlm: VLM, encoded: list[EncodedPrompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step that a CUDA graph captures, on the CPU: the same tokens, with rows that end and leave in halves."""
+    monkeypatch.setattr(vlm, "end_token_ids", tuple(range(0, 150, 8)))
+    monkeypatch.setattr(decoder, "FEWEST_ROWS", 2)
+    kept: list[int] = []
+
+    class Watched(decoder.StaticDecoder):
+        def keep(self, rows: torch.Tensor) -> None:
+            kept.append(len(rows))
+            super().keep(rows)
+
+    monkeypatch.setattr(decoder.GrowingDecoder, "rows_for", decoder.StaticDecoder.rows_for)  # the same draws to rows
+    growing = sampled(vlm, encoded)
+    monkeypatch.setitem(decoder.DECODERS, "cpu", Watched)
+    static = sampled(vlm, encoded)
+    assert len(kept) > 1
+    assert set(kept) <= {9, 5, 3, 2}
+    for one, other in zip(growing, static, strict=True):
+        for grown, fixed in zip(one, other, strict=True):
+            np.testing.assert_array_equal(grown.token_ids, fixed.token_ids)
+            np.testing.assert_allclose(grown.sampler_logprob, fixed.sampler_logprob, atol=1e-5)
 
 
 def test_the_seed_decides(vlm: VLM, make_prompt: Callable[..., Prompt]) -> None:
