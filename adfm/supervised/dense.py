@@ -6,7 +6,6 @@ own cell holds, through linear heads that are thrown away afterwards, so that a 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 from transformers import PreTrainedModel
 
-from adfm.grpo.schedule import Cosine
+from adfm.supervised.descent import descend
 from adfm.supervised.grounding import Grounding
 from adfm.supervised.images import SYMMETRIES, LabelledImages, drawn, features_of, kinds_of, load
 from adfm.supervised.targets import BINS, FARTHEST, FINE, NEAREST, DenseTargets, between_bins
@@ -109,30 +108,24 @@ class DensePretraining:
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         heads = DenseHeads(tower.config.out_hidden_size, len(kinds))  # pyright: ignore[reportAttributeAccessIssue]
-        parameters = [*tower.parameters(), *heads.parameters()]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
-        )
         cell = image_processor.patch_size * image_processor.merge_size
-        schedule = Cosine(warmup_steps=self.warmup_steps)
-        numbers: dict[str, float] = {}
-        started = time.monotonic()
-        for step in range(1, self.steps + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * schedule.factor(step, self.steps)
+
+        def losses() -> dict[str, Tensor]:
             images = self._augmented(drawn(train, self.batch, generator), generator)
             features = features_of(tower, images.pixels, image_processor, cell)
-            parts = heads.losses(features, DenseTargets.of(images, cell))
-            loss = sum(parts.values(), torch.zeros(()))
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if step % self.report_every == 0 or step == self.steps:
-                numbers = {name: float(part.detach()) for name, part in parts.items()}
-                numbers |= {"step": step, "loss": float(loss.detach()), "seconds": time.monotonic() - started}
-                numbers |= measure(tower, heads, val, image_processor)
-                report(numbers)
+            return heads.losses(features, DenseTargets.of(images, cell))
+
+        numbers = descend(
+            [*tower.parameters(), *heads.parameters()],
+            losses,
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+            weight_decay=self.weight_decay,
+            report_every=self.report_every,
+            report=report,
+            measure=lambda: measure(tower, heads, val, image_processor),
+        )
         if self.feature_size is not None:
             sample = drawn(train, 16 * self.batch, generator)
             standardise(tower, features_of(tower, sample.pixels, image_processor, cell), self.feature_size)

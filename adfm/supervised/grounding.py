@@ -9,7 +9,6 @@ model writes nothing but the boxes.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from adfm.grpo.schedule import Cosine
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.reasoning.phrases import written as written_boxes
+from adfm.supervised.descent import descend
 from adfm.supervised.images import SYMMETRIES, LabelledImages, drawn, features_of
 from adfm.supervised.targets import BINS, DenseTargets, between_bins
 
+WEIGHT_DECAY = 0.01
 IGNORED = -100
 """Stands where there is nothing to predict."""
 
@@ -102,29 +102,26 @@ class Grounding:
         }
         parameters = [weight for weight in language.parameters() if weight.requires_grad]
         parameters += [weight for head in heads.values() for weight in head.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-        schedule = Cosine(warmup_steps=self.warmup_steps)
-        numbers: dict[str, float] = {}
-        started = time.monotonic()
-        for step in range(1, self.steps + 1):
-            for part in optimizer.param_groups:
-                part["lr"] = self.learning_rate * schedule.factor(step, self.steps)
+
+        def losses() -> dict[str, Tensor]:
             group = drawn(groups, self.batch, generator)
             square = group.pixels.shape[-1] == group.pixels.shape[-2]
             turn = torch.randint(len(SYMMETRIES) if square else 4, (), generator=generator)
             images = group.turned(SYMMETRIES[int(turn)])
             distance = int(torch.randint(self.farthest + 1, (), generator=generator))
             hidden, written = self._forward(vlm, images, opening(group), cell, distance)
-            parts = heads[images.pixels.shape[-2:]].losses(hidden, DenseTargets.of(images, cell)) | {"written": written}
-            loss = sum(parts.values(), torch.zeros(()))
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if step % self.report_every == 0 or step == self.steps:
-                numbers = {name: float(part.detach()) for name, part in parts.items()}
-                report({"step": step, "seconds": time.monotonic() - started, **numbers})
-        return numbers
+            return heads[images.pixels.shape[-2:]].losses(hidden, DenseTargets.of(images, cell)) | {"written": written}
+
+        return descend(
+            parameters,
+            losses,
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+            weight_decay=WEIGHT_DECAY,
+            report_every=self.report_every,
+            report=report,
+        )
 
     def _forward(
         self, vlm: VLM, images: LabelledImages, opening: EncodedPrompt, cell: int, distance: int
