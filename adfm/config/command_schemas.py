@@ -131,7 +131,7 @@ class ReportConfig:
     """A run's folder; None takes the newest of `runs`."""
     runs: str = "runs"
     study: str | None = None
-    """A folder with a sweep.yaml; its results.csv is written and its table printed, missing cells as dashes."""
+    """A folder with a sweep.yaml, or one of its sweeps: tables and curves are written beside it; see `adfm.report`."""
     metrics: list[str] = field(
         default_factory=lambda: [
             *("balanced_accuracy", "auroc", "overkill", "miss", "box_iou", "box_acc_0.5", "parse_failure"),

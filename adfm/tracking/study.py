@@ -1,4 +1,4 @@
-"""The table of a study: which cells its `sweep.yaml` has, where each one's run is, and what it measured."""
+"""The cells of a study: which ones its sweep has, where each one's run is, and what it measured."""
 
 from __future__ import annotations
 
@@ -30,29 +30,63 @@ class Cell:
     """One combination of a study's swept choices on one data set."""
 
     choices: Mapping[str, str]
-    run: str
-    """Name of the run folder, whether or not it is there."""
+    folder: RunFolder
+    """Of the run, whether or not it is there."""
     dataset: str
     """Empty where the run is missing or has not been evaluated."""
     metrics: Mapping[str, Estimate]
     """Metric to estimate over all samples; empty where missing."""
 
+    @property
+    def run(self) -> str:
+        """Name of the run folder."""
+        return self.folder.path.name
 
-def cells(study: Path) -> list[Cell]:
-    """Compose every cell of `study/sweep.yaml` again and read what its run has measured.
+
+def sweep_file(study: Path) -> Path:
+    """Return the sweep that a path names: itself, or the `sweep.yaml` of a folder.
 
     Raises:
-        ConfigError: there is no `sweep.yaml`, it sweeps nothing, or a cell does not compose.
+        ConfigError: there is none.
     """
-    if not (study / "sweep.yaml").is_file():
-        raise ConfigError(f"{study} is not a study: it has no sweep.yaml; give its folder as study=experiments/<study>")
+    file = study / "sweep.yaml" if study.is_dir() else study
+    if file.suffix != ".yaml" or not file.is_file():
+        raise ConfigError(
+            f"{study} is not a study: it has no sweep.yaml; give its folder as study=experiments/<study>, or a sweep "
+            "in it as study=experiments/<study>/<sweep>.yaml"
+        )
+    return file
+
+
+def cells(study: Path) -> list[Cell]:
+    """Compose every cell of a sweep again and read what its run has measured; see `sweep_file`.
+
+    Raises:
+        ConfigError: there is no such sweep, it sweeps nothing, or a cell does not compose.
+    """
+    sweep = sweep_file(study)
     fingerprints: dict[str, str] = {}
     found = []
-    for choices in _combinations(study):
-        folder = _run_folder(_composed(study, [f"{key}={value}" for key, value in choices.items()]), fingerprints)
+    for choices in _combinations(sweep):
+        folder = _run_folder(composed(sweep, [f"{key}={value}" for key, value in choices.items()]), fingerprints)
         for dataset, metrics in list(_measured(folder)) or [("", {})]:
-            found.append(Cell(choices=choices, run=folder.path.name, dataset=dataset, metrics=metrics))
+            found.append(Cell(choices=choices, folder=folder, dataset=dataset, metrics=metrics))
     return found
+
+
+def composed(config: Path, overrides: Sequence[str] = (), *, hydra_config: bool = False) -> DictConfig:
+    """Compose a primary config of a study, which extends one of conf/.
+
+    Raises:
+        ConfigError: it does not compose.
+    """
+    search = f"hydra.searchpath=[file://{conf_folder()}]"
+    GlobalHydra.instance().clear()  # of the command that asks, whose own config is composed by now
+    with hydra.initialize_config_dir(str(config.parent.resolve()), version_base="1.3"):
+        try:
+            return hydra.compose(config.stem, [search, *overrides], return_hydra_config=hydra_config)
+        except COMPOSITION_ERRORS as error:
+            raise ConfigError(f"{config}: {explain(error)}") from error
 
 
 def write_csv(path: Path, found: Sequence[Cell]) -> None:
@@ -77,12 +111,12 @@ def markdown(found: Sequence[Cell], metrics: Sequence[str]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _combinations(study: Path) -> Iterator[dict[str, str]]:
+def _combinations(sweep: Path) -> Iterator[dict[str, str]]:
     """Give every cell's overrides as Hydra's own sweeper would, in its order."""
-    params = _composed(study, [], hydra_config=True).hydra.sweeper.params or {}
+    params = composed(sweep, hydra_config=True).hydra.sweeper.params or {}
     overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
     if not overrides:
-        raise ConfigError(f"{study / 'sweep.yaml'} sweeps nothing; name the choices under hydra.sweeper.params")
+        raise ConfigError(f"{sweep} sweeps nothing; name the choices under hydra.sweeper.params")
     for values in product(*(_values(override) for override in overrides)):
         yield dict(zip((override.get_key_element() for override in overrides), values, strict=True))
 
@@ -91,17 +125,6 @@ def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [override.get_value_element_as_str()]
-
-
-def _composed(study: Path, overrides: Sequence[str], *, hydra_config: bool = False) -> DictConfig:
-    """Compose the study's primary config, which extends one of conf/."""
-    search = f"hydra.searchpath=[file://{conf_folder()}]"
-    GlobalHydra.instance().clear()  # of the command that asks, whose own config is composed by now
-    with hydra.initialize_config_dir(str(study.resolve()), version_base="1.3"):
-        try:
-            return hydra.compose("sweep", [search, *overrides], return_hydra_config=hydra_config)
-        except COMPOSITION_ERRORS as error:
-            raise ConfigError(f"{study / 'sweep.yaml'}: {explain(error)}") from error
 
 
 def _run_folder(config: DictConfig, fingerprints: dict[str, str]) -> RunFolder:

@@ -12,6 +12,12 @@ from markupsafe import Markup, escape
 COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#dc2626", "#0891b2", "#a16207", "#be185d")
 WIDTH, HEIGHT = 320, 160
 LEFT, RIGHT, TOP, BOTTOM = 44, 13, 6, 20
+TITLE = 40
+"""Height above a chart for its title and legend, in a file of its own."""
+STYLE = (
+    "text{font-family:system-ui,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}.grid{stroke:#edf0f3}"
+    ".tick{font-size:10.5px;fill:#5b6776}.title{font-size:12px;font-weight:600;fill:#1b2430}.key{font-size:11px}"
+)
 MOST_POINTS = 400
 LEAST_SMOOTHED = 40
 """Lines of at least as many points get a smoothed line over the faint raw one."""
@@ -58,6 +64,42 @@ def lines(series: Sequence[Series], *, paths: bool = False) -> Markup:
     """
     series = [line if paths else thinned(line) for line in series if line.points]
     axes = _axes(series)
+    readout = "" if paths else _readout(series, axes)
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" data-readout="{}">{}</svg>').format(
+        WIDTH, HEIGHT, readout, _drawing(series, axes, paths=paths)
+    )
+
+
+def figure(panels: Sequence[tuple[str, Sequence[Series]]], *, columns: int = 2) -> Markup:
+    """Draw charts with their titles and legends side by side, as an SVG file of its own. Panels need a line each."""
+    rows = math.ceil(len(panels) / columns)
+    width, height = WIDTH, HEIGHT + TITLE
+    parts = []
+    for number, (title, series) in enumerate(panels):
+        across, down = number % columns * width, number // columns * height
+        drawn = [thinned(line) for line in series if line.points]
+        chart = _drawing(drawn, _axes(drawn), paths=False)
+        parts.append(
+            Markup('<g transform="translate({} {})"><text class="title" x="8" y="16">{}</text>{}').format(
+                across, down, title, _named(drawn)
+            )
+            + Markup('<g transform="translate(0 {})">{}</g></g>').format(TITLE, chart)
+        )
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{2}" height="{3}"><style>{4}</style>'
+        '<rect width="100%" height="100%" fill="#fff"/>{5}</svg>\n'
+    ).format(
+        columns * width, rows * height, 2 * columns * width, 2 * rows * height, Markup(STYLE), Markup("").join(parts)
+    )
+
+
+def _named(series: Sequence[Series]) -> Markup:
+    key = Markup('<tspan fill="{}">{}   </tspan>')
+    names = Markup("").join(key.format(COLOURS[i % len(COLOURS)], line.name) for i, line in enumerate(series))
+    return Markup('<text class="key" x="8" y="31" xml:space="preserve">{}</text>').format(names)
+
+
+def _drawing(series: Sequence[Series], axes: Axes, *, paths: bool) -> Markup:
     parts = [_grid(axes, whole_x=not paths)]
     for index, line in enumerate(series):
         colour = COLOURS[index % len(COLOURS)]
@@ -67,10 +109,7 @@ def lines(series: Sequence[Series], *, paths: bool = False) -> Markup:
         parts += [_way(_smooth_points(line), axes, colour)] if smooth else []
         parts += [_ends(line, axes, colour)] if paths else []
         parts += [_dots(line, axes, colour)] if line.dots or len(line.points) == 1 else []
-    readout = "" if paths else _readout(series, axes)
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" data-readout="{}">{}</svg>').format(
-        WIDTH, HEIGHT, readout, Markup("").join(parts)
-    )
+    return Markup("").join(parts)
 
 
 def thinned(line: Series) -> Series:

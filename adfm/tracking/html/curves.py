@@ -53,7 +53,7 @@ class Panel:
 def reward_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """Draw the total and each term with its spread within the step."""
     names = [name for name in ("total", *terms(records)) if series(records, f"reward/{name}_mean", name).points]
-    return [_panel(name, "mean ± standard deviation", [_spread(records, name)]) for name in names]
+    return [panel(name, "mean ± standard deviation", [_spread(records, name)]) for name in names]
 
 
 def training_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
@@ -64,15 +64,15 @@ def training_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
         drawn.update(names)
         if names:
             lines_of_panel = [series(records, name, name.rpartition("/")[2]) for name in names]
-            panels.append(_panel(title, note, lines_of_panel))
+            panels.append(panel(title, note, lines_of_panel))
     rest = [name for name in metric_names(records) if name not in drawn and not name.startswith(("reward/", "val/"))]
-    return panels + [_panel(name, "", [series(records, name, name)]) for name in rest]
+    return panels + [panel(name, "", [series(records, name, name)]) for name in rest]
 
 
 def validation_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """Draw the metrics on the validation part, where a step has them."""
     names = [name for name in metric_names(records) if name.startswith("val/")]
-    return [_panel(name.removeprefix("val/"), "validation", [series(records, name, name, dots=True)]) for name in names]
+    return [panel(name.removeprefix("val/"), "validation", [series(records, name, name, dots=True)]) for name in names]
 
 
 def trade_off_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
@@ -113,10 +113,10 @@ def _changes(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Pane
     moved = []
     for name in names:
         points = series(records, f"reward/{name}_mean", name).points
-        changes = _since_start([value for _, value in points])
+        changes = since_start([value for _, value in points])
         steps = [step for step, _ in points]
         moved.append(Series(name=name, points=list(zip(steps, changes, strict=True)), smooth=False))
-    return _panel("Change since the start", "mean reward of each term, smoothed", moved)
+    return panel("Change since the start", "mean reward of each term, smoothed", moved)
 
 
 def _ways(records: Sequence[Mapping[str, Any]], across: str, names: Sequence[str]) -> Panel:
@@ -124,15 +124,16 @@ def _ways(records: Sequence[Mapping[str, Any]], across: str, names: Sequence[str
     ways = []
     for name in names:
         rows = [record for record in records if record.get(across) is not None and record.get(name) is not None]
-        changes = [_since_start([row[metric] for row in rows]) for metric in (across, name)]
+        changes = [since_start([row[metric] for row in rows]) for metric in (across, name)]
         stride = max(1, len(rows) // WAY_POINTS)
         points = [point for at, point in enumerate(zip(*changes, strict=True)) if (len(rows) - 1 - at) % stride == 0]
         ways.append(Series(name=_short(name), points=points, smooth=False))
     upward = _short(names[0]) if len(names) == 1 else "others"
-    return _panel(f"{_short(across)} → {upward} ↑", "changes, from start ○ to end ●", ways, paths=True)
+    return panel(f"{_short(across)} → {upward} ↑", "changes, from start ○ to end ●", ways, paths=True)
 
 
-def _since_start(values: Sequence[float]) -> list[float]:
+def since_start(values: Sequence[float]) -> list[float]:
+    """Smooth values and take from them the first one."""
     means = smoothed(values)
     return [mean - means[0] for mean in means]
 
@@ -143,7 +144,8 @@ def _spread(records: Sequence[Mapping[str, Any]], name: str) -> Series:
     return Series(name=name, points=points, spread=[row.get(f"reward/{name}_std") or 0.0 for row in rows])
 
 
-def _panel(title: str, note: str, drawn: Sequence[Series], *, paths: bool = False) -> Panel:
+def panel(title: str, note: str, drawn: Sequence[Series], *, paths: bool = False) -> Panel:
+    """Set lines that share an x, or ways through the plane, under their words."""
     drawn = [line for line in drawn if line.points]
     latest = drawn[0].points[-1][1] if len(drawn) == 1 and not paths else None
     svg = lines(drawn, paths=paths) if drawn else Markup("")

@@ -48,7 +48,7 @@ def write(folder: Path) -> Path:
         ConfigError: `folder` is not a run folder.
         DataError: a file in it cannot be read.
     """
-    page = _environment().get_template("page.html").render(**_content(RunFiles.read(folder)))
+    page = environment().get_template("page.html").render(**_content(RunFiles.read(folder)))
     path = folder / "report.html"
     unfinished = path.with_suffix(".html.part")
     unfinished.write_text(page, encoding="utf-8")
@@ -56,27 +56,33 @@ def write(folder: Path) -> Path:
     return path
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.globals["thumbnail"] = cards.thumbnail
-    environment.filters["number"] = charts.number
-    environment.filters["decimal"] = lambda value: f"{value:.2f}".rstrip("0").rstrip(".")
-    environment.filters["words"] = lambda name: name.replace("_", " ")
-    environment.filters["or_empty"] = lambda value: "" if value is None else value
-    return environment
+def environment() -> Environment:
+    """Make what renders the templates."""
+    made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    made.globals["thumbnail"] = cards.thumbnail
+    made.filters["number"] = charts.number
+    made.filters["decimal"] = lambda value: f"{value:.2f}".rstrip("0").rstrip(".")
+    made.filters["words"] = lambda name: name.replace("_", " ")
+    made.filters["or_empty"] = lambda value: "" if value is None else value
+    return made
+
+
+def assets() -> dict[str, Any]:
+    """Return style and script of a page, and the hash by which alone the script may run."""
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return {
+        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": "sha256-" + base64.b64encode(digest).decode("ascii"),
+    }
 
 
 def _content(run: RunFiles) -> dict[str, Any]:
     """Gather what the page shows, under the names that its template uses."""
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
     return {
+        **assets(),
         "title": run.path.name,
-        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        "script": Markup(script),
-        "script_hash": "sha256-" + base64.b64encode(digest).decode("ascii"),
         "status": _status(run),
         "lead": _lead(run.config),
         "command": f"python -m adfm {run.path.parent.name}/{run.path.name}",
