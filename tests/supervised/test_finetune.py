@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -187,3 +189,19 @@ def test_renamed_lessons_speak_of_made_up_categories_only(samples, template):
     assert not known & {lesson.prompt.sample.category for lesson in renamed}
     assert {lesson.prompt.sample.category for lesson in plain} <= known
     assert [lesson.prompt.images for lesson in renamed] == [lesson.prompt.images for lesson in plain]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path):
+    learned = []
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        arguments = [
+            *("model=tiny", "dataset.train=16", "dataset.val=8", f"dataset.root={tmp_path / 'data'}"),
+            *("supervised.steps=3", "supervised.prompts_per_step=4", "supervised.report_every=1"),
+            *("supervised.val_samples=8", f"engine.nproc={processes}", f"output={output}"),
+        ]
+        subprocess.run([sys.executable, "-m", "adfm.coldstart", *arguments], check=True)
+        lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+        learned.append([(line["loss"], line["grad_norm"]) for line in lines if "loss" in line])
+    np.testing.assert_allclose(learned[0], learned[1], rtol=1e-4)
