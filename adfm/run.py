@@ -30,6 +30,7 @@ from adfm.grpo.logprob import Scorer
 from adfm.grpo.objective import Clipped
 from adfm.grpo.reference import AdapterOff, FrozenCopy, NoReference
 from adfm.grpo.rows import RowMaker
+from adfm.grpo.selfcheck import check_fast_path
 from adfm.models.vlm import VLM
 from adfm.tracking.html import report
 from adfm.types import Callback, Dataset, Reward, StepRecord, Template
@@ -141,6 +142,9 @@ def train(folder: RunFolder) -> dict[str, float]:
     )
     collector = Collector(rollout, template, reward)
     done = engine.step // objective.num_iterations
+    with engine.gathered():  # also on a resume, which may be on another machine
+        first = [template.ask(sample, vlm.frames) for sample in samples[:GUARD_GROUPS]]
+        check_fast_path(vlm, first, rollout, seed=config.seed)
     if done == 0:
         check_start(vlm, engine, collector, prompts)
     callbacks = callbacks_of(config, folder, engine, validation)
@@ -225,7 +229,6 @@ def check_start(vlm: VLM, engine: Engine, collector: Collector, prompts: PromptS
         first = [prompts.template.ask(sample, prompts.frames) for sample in samples[:GUARD_GROUPS]]
         groups = collector.collect(first, seed=loop.step_seed(prompts.seed, 0, 0)).groups
         guards.check_groups_differ(groups)
-        guards.check_logprobs_agree(vlm, groups, collector.rollout.temperature)
         guards.check_images_matter(vlm, samples, prompts.template, prompts.frames)
 
 

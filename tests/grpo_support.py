@@ -1,16 +1,13 @@
-"""What the tests of the loop share: configs of random checkpoints, and the stock attention to compare with."""
+"""What the tests of the loop share: configs of random checkpoints."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import tiny_checkpoints
 
-from adfm.models.vlm import VLM
 from adfm.reasoning.frames import AbsoluteFrames, RelativeFrames
 
 FAMILIES = {"qwen2_5": tiny_checkpoints.write_qwen2_5_vl, "qwen3": tiny_checkpoints.write_qwen3_vl}
@@ -34,12 +31,3 @@ def model_config(folder: Path, **changes: object) -> SimpleNamespace:
         "frames": FRAMES[json.loads((folder / "config.json").read_text())["model_type"]],
     }
     return SimpleNamespace(**(numbers | changes))
-
-
-@contextmanager
-def stock_attention(vlm: VLM) -> Iterator[None]:
-    """Run the language model with transformers' own attention."""
-    text = vlm.base.model.language_model.config
-    before, text._attn_implementation = text._attn_implementation, "sdpa"
-    yield
-    text._attn_implementation = before

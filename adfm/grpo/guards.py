@@ -14,13 +14,10 @@ import numpy as np
 import torch
 
 from adfm.errors import AdfmError
-from adfm.grpo.logprob import forced, score
-from adfm.grpo.packing import PackItem, pack_row
+from adfm.grpo.logprob import forced
 from adfm.models.vlm import VLM
 from adfm.types import Frames, Group, Prompt, Reward, Sample, Template
 
-LOGPROB_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.1}
-"""Largest mean gap, in nats a token, between the sampler's log-probabilities and the trained forward's."""
 BLIND_BELOW = 1e-3
 """A swap of images must move the log-odds of the verdict by more than this, in nats, on average."""
 REFERENCE_SHARE = 0.9
@@ -87,21 +84,3 @@ def _verdict_log_odds(vlm: VLM, prompt: Prompt, template: Template) -> float:
     right = dict(zip(answers, scores, strict=True))
     others = [value for letter, value in right.items() if letter != prompt.key]
     return right[prompt.key] - float(np.logaddexp.reduce(others))
-
-
-@torch.no_grad()
-def check_logprobs_agree(vlm: VLM, groups: Sequence[Group], temperature: float) -> float:
-    """Refuse a sampler and a training forward that disagree; return the mean gap in nats a token."""
-    gaps = []
-    for group in groups:
-        completions = tuple(torch.from_numpy(completion.token_ids) for completion in group.completions)
-        packed = pack_row([PackItem(encoded=vlm.encode(group.prompt), completions=completions)], vlm.device)
-        sampled = np.concatenate([completion.sampler_logprob for completion in group.completions])
-        gaps.append(np.abs(score(vlm, packed, temperature).logprob.cpu().numpy() - sampled).mean())
-    gap, allowed = float(np.mean(gaps)), LOGPROB_GAP[vlm.dtype]
-    if gap > allowed:
-        raise GuardError(
-            f"the sampler's log-probabilities and the training forward's differ by {gap:.2e} nats a token (allowed: "
-            f"{allowed:.0e} in {vlm.dtype}): the policy that samples is not the policy that is trained"
-        )
-    return gap

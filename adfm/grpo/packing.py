@@ -12,7 +12,8 @@ row travels with the forward call as the keyword `layout`, and is the object tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -59,6 +60,17 @@ ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
 def attend_by_layout(vlm: VLM) -> None:
     """Switch the language model's attention to layouts. The tower keeps its own; saved checkpoints do not change."""
     vlm.base.model.language_model.config._attn_implementation = ATTENTION
+
+
+@contextmanager
+def stock_attention(vlm: VLM) -> Iterator[None]:
+    """Give the language model transformers' own attention for a while."""
+    config = vlm.base.model.language_model.config
+    before, config._attn_implementation = config._attn_implementation, "sdpa"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from grpo_support import stock_attention
 
 from adfm.grpo.logprob import forced, head_scores, score
-from adfm.grpo.packing import PackItem, attend_by_layout, pack, pack_row
+from adfm.grpo.packing import PackItem, attend_by_layout, pack, pack_row, stock_attention
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Prompt
 

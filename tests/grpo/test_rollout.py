@@ -7,12 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from grpo_support import stock_attention
 from transformers import GenerationConfig
 
 from adfm.grpo import decoder
 from adfm.grpo.logprob import score
-from adfm.grpo.packing import PackItem, pack_row
+from adfm.grpo.packing import PackItem, pack_row, stock_attention
 from adfm.grpo.rollout import Sampling, generate
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt
