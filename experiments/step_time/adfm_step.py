@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from workloads import Workload, nudges, overrides, spread_rewards
+from peers import Gradient, Orders, StepTimes, gradients, moved, serve
+from workloads import Workload, overrides, spread_rewards
 
 from adfm.config.compose import build, compose
 from adfm.evaluation.comparison import model_config
@@ -19,38 +20,16 @@ from adfm.grpo.collect import Collector, PromptStream
 from adfm.grpo.distributed import Ranks
 from adfm.grpo.engine import Engine
 from adfm.grpo.logprob import Scorer
+from adfm.grpo.objective import Row
+from adfm.grpo.packing import PackItem, pack_row
 from adfm.grpo.reference import FrozenCopy
 from adfm.grpo.rows import RowMaker
 from adfm.models.vlm import VLM
 from adfm.run import reference_of
-from adfm.types import Completion, Prompt, Rewards, Sample, StepRecord, Verdict
+from adfm.types import Prompt, Rewards, Sample, StepRecord, Verdict
 
 NO_TOKEN = -1
 """As the only end token it lets no completion end before its length."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepTimes:
-    """Seconds of one step and of its parts."""
-
-    rollout: float
-    """Prompts to completions: reading images, tower, prefill, decoding."""
-    reward: float
-    reference: float
-    update: float
-    whole: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gradient:
-    """One step's loss and what it depends on."""
-
-    loss: float
-    by_name: Mapping[str, np.ndarray]
-    """Of each trained parameter."""
-    reference_logprob: np.ndarray | None
-    """Of all completion tokens in order; None at beta 0."""
-    prompt_tokens: list[list[int]]
 
 
 class Spread:
@@ -172,19 +151,12 @@ class AdfmStep:
         """
         with self._moved():
             prompts = [self.prompts.template.ask(sample, self.vlm.frames) for sample in samples]
-            groups = [
-                self.collector.judge(prompt, tuple(map(_completion, group)))
-                for prompt, group in zip(prompts, completions, strict=True)
-            ]
-            (row,) = self.row_maker.rows(groups, len(advantages))
-            row = replace(row, advantage=torch.tensor(advantages, dtype=torch.float32, device=self.vlm.device))
+            row = self._row(prompts, completions, advantages)
             reference = self.reference.logprob(row.packed)
             scores = self.engine(row.packed)
             loss = self.objective.loss(scores, scores.logprob.detach(), reference, row)
             self.engine.backward(loss.value)
-            gradient = {name: weight.grad.cpu().numpy().copy() for name, weight in self._trained()}
-            for _, weight in self._trained():
-                weight.grad = None
+            gradient = gradients(self._trained())
         return Gradient(
             loss=float(loss.value.detach()),
             by_name=gradient,
@@ -195,6 +167,24 @@ class AdfmStep:
     def close(self) -> None:
         """Let go of the engine."""
         self.engine.close()
+
+    def _row(
+        self, prompts: Sequence[Prompt], completions: Sequence[Sequence[np.ndarray]], advantages: np.ndarray
+    ) -> Row:
+        """Pack given completions into one row."""
+        items = [
+            PackItem(encoded=self.vlm.encode(prompt), completions=tuple(map(torch.from_numpy, group)))
+            for prompt, group in zip(prompts, completions, strict=True)
+        ]
+        device = self.vlm.device
+        packed = pack_row(items, device)
+        return Row(
+            packed=packed,
+            advantage=torch.tensor(advantages, dtype=torch.float32, device=device),
+            trained=torch.ones(len(advantages), dtype=torch.bool, device=device),
+            sampler_logprob=torch.zeros(len(packed.targets), device=device),
+            completions_in_step=len(advantages),
+        )
 
     def _trained(self) -> list[tuple[str, Any]]:
         return [(name, weight) for name, weight in self.vlm.base.named_parameters() if weight.requires_grad]
@@ -214,20 +204,26 @@ class AdfmStep:
                     view.suppressed_token_ids = suppressed
 
 
-@contextmanager
-def moved(trained: Sequence[tuple[str, torch.Tensor]]) -> Iterator[None]:
-    """Move weights by what `nudges` says of their names; afterwards they are bit for bit as before."""
-    before = [weight.detach().clone() for _, weight in trained]
-    changes = nudges([name for name, _ in trained], [tuple(weight.shape) for _, weight in trained])
-    with torch.no_grad():
-        for name, weight in trained:
-            weight += torch.from_numpy(changes[name]).to(weight)
-    yield
-    with torch.no_grad():
-        for (_, weight), saved in zip(trained, before, strict=True):
-            weight.copy_(saved)
+@dataclass(frozen=True, kw_only=True)
+class AdfmSettings:
+    """What `AdfmStep` is built from; see there."""
+
+    workload: Workload
+    checkpoint: str = "tiny"
+    preset: str = "tiny"
+    beta: float = 0.0
+    learning_rate: float = 1e-6
+    settings: tuple[str, ...] = ()
 
 
-def _completion(token_ids: np.ndarray) -> Completion:
-    zeros = np.zeros(len(token_ids), dtype=np.float32)
-    return Completion(token_ids=token_ids, sampler_logprob=zeros, text="", truncated=True)
+def peer(orders: Orders) -> None:
+    """Be a peer of the benchmark."""
+    adfm = AdfmStep(**vars(orders.settings))
+    orders.ready()
+    while (arguments := orders.next_step(adfm.loss_and_gradient)) is not None:
+        orders.answer(adfm.step(*arguments))
+    adfm.close()
+
+
+if __name__ == "__main__":
+    serve(peer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,11 +107,3 @@ def overrides(
         f"prompts_per_step={workload.prompts}",
         "optimizer=adamw_constant",
     ]
-
-
-def nudges(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Return small changes of weights by name, so that a policy differs from its reference in the same way anywhere."""
-    return {
-        name: 0.005 * np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, dtype=np.float32)
-        for name, shape in zip(names, shapes, strict=True)
-    }
