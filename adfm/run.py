@@ -147,7 +147,7 @@ def train(folder: RunFolder) -> dict[str, float]:
         check_fast_path(vlm, first, rollout, seed=config.seed)
     if done == 0:
         check_start(vlm, engine, collector, prompts)
-    callbacks = callbacks_of(config, folder, engine, validation)
+    callbacks = [collector.judge, *callbacks_of(config, folder, engine, validation)]
     tell_start(folder, config, callbacks, engine, done)
     if done == 0:
         first = StepRecord(step=0, groups=(), metrics=dict(validation(0)))
@@ -224,7 +224,7 @@ def reference_of(
 def check_start(vlm: VLM, engine: Engine, collector: Collector, prompts: PromptStream) -> None:
     """Run the guards on the untouched model; every rank looks at the same samples. Raises `guards.GuardError`."""
     samples = prompts.samples[:GUARD_SAMPLES]
-    guards.check_references_pay(samples, prompts.template, prompts.frames, collector.reward, prompts.seed)
+    guards.check_references_pay(samples, prompts.template, prompts.frames, collector.judge.reward, prompts.seed)
     with engine.gathered():
         first = [prompts.template.ask(sample, prompts.frames) for sample in samples[:GUARD_GROUPS]]
         groups = collector.collect(first, seed=loop.step_seed(prompts.seed, 0, 0)).groups

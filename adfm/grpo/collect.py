@@ -1,12 +1,15 @@
-"""From prompts to judged groups: sample, read, reward, and by option draw again where a group taught nothing."""
+"""From prompts to groups: sample, begin to judge, and by option draw again where a group taught nothing."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 
 from adfm.data.order import EpochOrder
+from adfm.grpo.judge import Judge, Judgement
+from adfm.rewards.composite import RewardError
 from adfm.types import Completion, Frames, Group, Prompt, Reward, Rollout, Sample, Template
 
 
@@ -40,50 +43,91 @@ class PromptStream:
         return [self.template.ask(self.samples[self.order[place]], self.frames) for place in places]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Collected:
-    """The groups of a step, and what they cost."""
+    """What was drawn for the prompts of a step, and what it cost. Judging may still be under way."""
 
-    groups: list[Group]
-    redrawn: int
-    """Groups drawn again because their rewards were all equal."""
+    prompts: Sequence[Prompt]
+    completions: list[tuple[Completion, ...]]
+    """Of each prompt."""
     seconds_rollout: float
     seconds_reward: float
+    """What was waited for rewards; whole once `groups` was read."""
+    redrawn: int = 0
+    """Groups drawn again because their rewards were all equal."""
+    _judgements: list[Future[Judgement]]
+    _groups: list[Group] | None = None
+
+    @property
+    def groups(self) -> list[Group]:
+        """The judged group of each prompt, in order; the first read waits for the judging.
+
+        Raises:
+            RewardError: a reward failed, or a worker died; the message names the prompt.
+        """
+        if self._groups is None:
+            start = time.perf_counter()
+            self._groups = self._judged()
+            self.seconds_reward += time.perf_counter() - start
+        return self._groups
+
+    def replace(self, indices: Sequence[int], again: Collected) -> None:
+        """Take other draws of the prompts at `indices`, and add what they cost."""
+        for index, completions, judgement in zip(indices, again.completions, again._judgements, strict=True):
+            self.completions[index] = completions
+            self._judgements[index] = judgement
+        self.redrawn += len(indices)
+        self.seconds_rollout += again.seconds_rollout
+        self.seconds_reward += again.seconds_reward
+        self._groups = None
+
+    def _judged(self) -> list[Group]:
+        groups = []
+        try:
+            for prompt, completions, judgement in zip(self.prompts, self.completions, self._judgements, strict=True):
+                verdicts, rewards = judgement.result()
+                groups.append(Group(prompt=prompt, completions=completions, verdicts=verdicts, rewards=rewards))
+        except BrokenExecutor as error:
+            raise RewardError(f"a reward's worker died on prompt {prompt.id} or on one after it") from error
+        finally:
+            for judgement in self._judgements:
+                judgement.cancel()
+        return groups
 
 
 class Collector:
-    """Sample groups, read them and reward them."""
+    """Sample groups, and have them read and rewarded."""
 
     def __init__(self, rollout: Rollout, template: Template, reward: Reward) -> None:
         """Draw with `rollout`, read with `template`, judge with `reward`."""
         self.rollout = rollout
-        self.template = template
-        self.reward = reward
+        self.judge = Judge(template, reward)
 
     def collect(self, prompts: Sequence[Prompt], *, seed: int) -> Collected:
-        """Return a judged group for each prompt, in order; those without spread are drawn again, within the bound."""
-        groups, rollout_seconds, reward_seconds = self._draw(prompts, seed)
-        redrawn = 0
+        """Draw a group for each prompt, in order; those without spread are drawn again, within the bound.
+
+        The last draw is judged while the caller goes on, up to the first read of `Collected.groups`.
+        """
+        collected = self._draw(prompts, seed)
         for attempt in range(1, self.rollout.resample + 1):
-            flat = [index for index, group in enumerate(groups) if not group.has_spread]
+            flat = [index for index, group in enumerate(collected.groups) if not group.has_spread]
             if not flat:
                 break
-            again, more_rollout, more_reward = self._draw([prompts[index] for index in flat], seed + attempt)
-            redrawn += len(flat)
-            rollout_seconds += more_rollout
-            reward_seconds += more_reward
-            for index, group in zip(flat, again, strict=True):
-                groups[index] = group
-        return Collected(groups=groups, redrawn=redrawn, seconds_rollout=rollout_seconds, seconds_reward=reward_seconds)
+            collected.replace(flat, self._draw([prompts[index] for index in flat], seed + attempt))
+        return collected
 
-    def judge(self, prompt: Prompt, completions: tuple[Completion, ...]) -> Group:
-        """Read and reward the completions of one prompt."""
-        verdicts = tuple(self.template.read(completion.text, prompt) for completion in completions)
-        return Group(prompt=prompt, completions=completions, verdicts=verdicts, rewards=self.reward(verdicts, prompt))
-
-    def _draw(self, prompts: Sequence[Prompt], seed: int) -> tuple[list[Group], float, float]:
+    def _draw(self, prompts: Sequence[Prompt], seed: int) -> Collected:
         start = time.perf_counter()
         drawn = self.rollout.sample(prompts, seed=seed)
         sampled = time.perf_counter()
-        groups = [self.judge(prompt, completions) for prompt, completions in zip(prompts, drawn, strict=True)]
-        return groups, sampled - start, time.perf_counter() - sampled
+        judgements = [
+            self.judge.begin(prompt, [completion.text for completion in completions])
+            for prompt, completions in zip(prompts, drawn, strict=True)
+        ]
+        return Collected(
+            prompts=prompts,
+            completions=drawn,
+            seconds_rollout=sampled - start,
+            seconds_reward=time.perf_counter() - sampled,
+            _judgements=judgements,
+        )

@@ -43,14 +43,15 @@ def train(
         clock = Clock()
         with engine.gathered():
             collected = collector.collect(prompts.batch(step), seed=step_seed(prompts.seed, step, engine.rank))
-        groups = collected.groups
 
-        completions = prompts.per_step * collector.rollout.group_size
-        rows = row_maker.rows(groups, completions)
-        rows += [row_maker.idle(groups)] * (max(1, engine.max_count(len(rows))) - len(rows))
+        packs = row_maker.packs(collected)
+        packs += [row_maker.idle(collected)] * (max(1, engine.max_count(len(packs))) - len(packs))
         with clock.measure("reference"):
-            reference_logprobs = [reference.logprob(row.packed) for row in rows]
+            reference_logprobs = [reference.logprob(pack.packed) for pack in packs]
 
+        groups = collected.groups  # judged beside the reference pass
+        completions = prompts.per_step * collector.rollout.group_size
+        rows = [row_maker.row(pack, groups, completions) for pack in packs]
         with clock.measure("update"):
             old_logprobs: list[torch.Tensor] = []
             sums, update = [], {}

@@ -151,7 +151,7 @@ def test_gradient_checkpointing_changes_nothing(checkpoint: Path, make_samples: 
 
 def test_groups_without_spread_make_no_update(checkpoint: Path, make_samples: Callable[[], list[Sample]]) -> None:
     parts = Parts(checkpoint, make_samples)
-    parts.collector.reward = Composite({"constant": {"weight": 1.0, "term": lambda verdict, prompt: 0.5}})
+    parts.collector.judge.reward = Composite({"constant": {"weight": 1.0, "term": lambda verdict, prompt: 0.5}})
     before = parts.weights()
     (metrics,) = parts.train(1)
     assert metrics["groups/without_spread"] == 1
@@ -162,7 +162,7 @@ def test_groups_without_spread_make_no_update(checkpoint: Path, make_samples: Ca
 def test_groups_are_redrawn_up_to_the_bound(checkpoint: Path, make_samples: Callable[[], list[Sample]]) -> None:
     parts = Parts(checkpoint, make_samples)
     parts.collector.rollout.resample = 2
-    parts.collector.reward = Composite({"constant": {"weight": 1.0, "term": lambda verdict, prompt: 0.5}})
+    parts.collector.judge.reward = Composite({"constant": {"weight": 1.0, "term": lambda verdict, prompt: 0.5}})
     (metrics,) = parts.train(1)
     assert metrics["groups/redrawn"] == 2 * 3
 
