@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from grpo_support import model_config
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from adfm.grpo.logprob import forced, head_scores, score
-from adfm.grpo.packing import PackItem, attend_by_layout, pack, pack_row, stock_attention
+from adfm.grpo.packing import PackedGroups, PackItem, attend_by_layout, pack, pack_row, stock_attention
+from adfm.grpo.selfcheck import plain_logits
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Prompt
 
@@ -61,17 +68,75 @@ def test_logprobs_equal_the_plain_path(vlm: VLM, items: list[PackItem]) -> None:
     torch.testing.assert_close(packed.logprob, plain, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("group_size", [2, 16])
-def test_gradients_equal_the_plain_path(vlm: VLM, items: list[PackItem], group_size: int) -> None:
-    attend_by_layout(vlm)
-    item = replace(items[1], completions=words(*range(1, group_size + 1)))
-    weights = torch.linspace(-1, 1, sum(range(1, group_size + 1)))
+def ragged(vlm: VLM, make_prompt: Callable[..., Prompt], group_size: int) -> list[PackItem]:
+    """Prompts of one, two and three images, completions of 0 to 10 tokens."""
+    sizes = {"one": [(56, 56)], "two": [(84, 56), (56, 84)], "three": [(56, 56), (112, 56), (84, 84)]}
+    items = []
+    for index, (name, images) in enumerate(sizes.items()):
+        completions = words(*((4 * index + 3 * place) % 11 for place in range(group_size)), seed=index)
+        encoded = vlm.encode(make_prompt(name, images, "Is it as the first? " * index + "Any defect?"))
+        items.append(PackItem(encoded=encoded, completions=completions))
+    return items
+
+
+def padded_logprob(vlm: VLM, items: list[PackItem]) -> torch.Tensor:
+    """Every completion as a row of its own with its images in pixels, through the stock model with its positions."""
+    logprobs, training = [], vlm.base.training
+    vlm.base.eval()  # nothing is made again in the backward
+    for item in items:
+        for logits, completion in zip(plain_logits(vlm, item), item.completions, strict=True):
+            logits[:, list(vlm.suppressed_token_ids)] = -math.inf
+            logprobs.append(logits.log_softmax(-1).gather(-1, completion[:, None])[:, 0])
+    vlm.base.train(training)
+    return torch.cat(logprobs)
+
+
+def assert_packed_equals_padded(vlm: VLM, items: list[PackItem], rows: list[PackedGroups]) -> None:
+    """Log-probabilities within 1e-5; gradients of a weighted sum within 1e-5 relative, for every parameter."""
     names, parameters = zip(*((n, p) for n, p in vlm.base.named_parameters() if p.requires_grad), strict=True)
-    plain = torch.cat([plain_logprob(vlm, item.encoded, completion) for completion in item.completions])
+    plain = padded_logprob(vlm, items)
+    packed = torch.cat([score(vlm, row).logprob for row in rows])
+    torch.testing.assert_close(packed, plain, atol=1e-5, rtol=0)
+    weights = torch.linspace(-1, 1, len(plain))
     expected = torch.autograd.grad((plain * weights).sum(), parameters)
-    actual = torch.autograd.grad((score(vlm, pack_row([item])).logprob * weights).sum(), parameters)
+    actual = torch.autograd.grad((packed * weights).sum(), parameters)
     for name, one, other in zip(names, actual, expected, strict=True):
         assert float((one - other).norm()) <= 1e-5 * max(float(other.norm()), 1e-3), name
+
+
+@pytest.mark.parametrize("group_size", [2, 8, 16])
+def test_packed_equals_padded_rows(vlm: VLM, make_prompt: Callable[..., Prompt], group_size: int) -> None:
+    attend_by_layout(vlm)
+    items = ragged(vlm, make_prompt, group_size)
+    assert_packed_equals_padded(vlm, items, [pack_row(items)])
+
+
+def test_packed_equals_padded_rows_with_a_trained_tower(
+    checkpoint: Path, make_prompt_for: Callable[..., Prompt]
+) -> None:
+    thawed = SimpleNamespace(vision=False, merger=False, language=False)
+    vlm = VLM.load(model_config(checkpoint, freeze=thawed), device="cpu", train=True)
+    attend_by_layout(vlm)
+    items = ragged(vlm, partial(make_prompt_for, vlm), group_size=3)
+    assert any("visual" in name for name, weight in vlm.base.named_parameters() if weight.requires_grad)
+    assert_packed_equals_padded(vlm, items, [pack_row(items[:1]), pack_row(items[1:])])
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_packed_equals_padded_rows_under_recomputation(
+    checkpoint: Path, make_prompt_for: Callable[..., Prompt], lora: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In train mode, layers and the head's chunks made again in the backward, with and without adapters."""
+    monkeypatch.setattr("adfm.grpo.logprob.CHUNK_NUMBERS", 7 * 384)
+    adapter = SimpleNamespace(rank=4, alpha=8, dropout=0.0, targets=["q_proj", "v_proj", "down_proj"]) if lora else None
+    vlm = VLM.load(model_config(checkpoint, gradient_checkpointing=True, lora=adapter), device="cpu", train=True)
+    for name, weight in vlm.base.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    attend_by_layout(vlm)
+    items = ragged(vlm, partial(make_prompt_for, vlm), group_size=4)
+    assert vlm.base.training
+    assert_packed_equals_padded(vlm, items, [pack_row(items)])
 
 
 def test_a_completion_does_not_see_its_neighbours(vlm: VLM, items: list[PackItem]) -> None:
@@ -109,7 +174,7 @@ def test_pack_fills_rows_up_to_the_budget(vlm: VLM, items: list[PackItem]) -> No
 def test_forced_sums_the_plain_logprobs(vlm: VLM, items: list[PackItem]) -> None:
     encoded = items[0].encoded
     sums = forced(vlm, encoded, [completion.tolist() for completion in items[0].completions])
-    expected = [float(plain_logprob(vlm, encoded, completion).sum()) for completion in items[0].completions]
+    expected = [float(plain_logprob(vlm, encoded, completion).sum().detach()) for completion in items[0].completions]
     assert sums == pytest.approx(expected, abs=1e-4)
 
 
@@ -125,3 +190,31 @@ def test_head_scores_by_hand_and_in_chunks(monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(chunked.logprob, scores.logprob)
     one = torch.autograd.grad(scores.logprob.sum(), logits)[0]
     torch.testing.assert_close(torch.autograd.grad(chunked.logprob.sum(), logits)[0], one)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the size of the largest tensor that any operation makes, in the backward too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("tokens", [20, 200, 700])
+def test_no_tensor_of_the_head_is_larger_than_a_chunk(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary, hidden_size, chunk = 500, 8, 10 * 500
+    monkeypatch.setattr("adfm.grpo.logprob.CHUNK_NUMBERS", chunk)
+    head = torch.nn.Linear(hidden_size, vocabulary, bias=False)
+    hidden = torch.randn(tokens, hidden_size, requires_grad=True)
+    with LargestTensor() as largest:
+        scores = head_scores(head, hidden, torch.arange(tokens) % vocabulary, 0.7, suppressed=(3, 4))
+        scores.logprob.sum().backward()
+    assert vocabulary * hidden_size < largest.numbers <= max(chunk, tokens * hidden_size)
+    assert largest.numbers < tokens * vocabulary

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +14,12 @@ import torch
 from grpo_support import model_config
 
 from adfm.grpo import decoder, packing, rollout
+from adfm.grpo.engine import Engine
 from adfm.grpo.guards import GuardError
+from adfm.grpo.logprob import Scorer
 from adfm.grpo.packing import ATTENTION
 from adfm.grpo.rollout import Sampling
+from adfm.grpo.schedule import Constant
 from adfm.grpo.selfcheck import check_fast_path
 from adfm.models.tower import PatchProjection
 from adfm.models.vlm import VLM
@@ -50,7 +55,7 @@ def test_static_shapes_pass(vlm: VLM, prompts: list[Prompt], monkeypatch: pytest
     assert max(check(vlm, prompts).values()) < 2e-5
 
 
-def test_lora_and_a_trained_tower_pass(checkpoint: Any, make_prompt_for: Callable[..., Prompt]) -> None:
+def test_lora_and_a_trained_tower_pass(checkpoint: Path, make_prompt_for: Callable[..., Prompt]) -> None:
     lora = SimpleNamespace(rank=4, alpha=8, dropout=0.1, targets=("q_proj", "v_proj", "down_proj"))
     thawed = SimpleNamespace(vision=False, merger=False, language=False)
     for changes in ({"lora": lora, "gradient_checkpointing": True}, {"freeze": thawed}):
@@ -62,7 +67,22 @@ def test_lora_and_a_trained_tower_pass(checkpoint: Any, make_prompt_for: Callabl
         assert max(check(vlm, [make_prompt_for(vlm, "one", [(56, 84)])]).values()) < 2e-5
 
 
-def test_bfloat16_passes(checkpoint: Any, make_prompt_for: Callable[..., Prompt]) -> None:
+def test_sharded_weights_pass_while_they_are_whole(checkpoint: Path, make_prompt_for: Callable[..., Prompt]) -> None:
+    vlm = VLM.load(model_config(checkpoint, gradient_checkpointing=True), device="cpu", train=True)
+    engine = Engine(
+        Scorer(vlm),
+        optimizer=partial(torch.optim.AdamW, lr=1e-3),
+        schedule=Constant(),
+        max_grad_norm=1.0,
+        deepspeed={"zero_optimization": {"stage": 3}},
+        dtype=torch.float32,
+        total_steps=1,
+    )
+    with engine.gathered():
+        assert max(check(vlm, [make_prompt_for(vlm, "one", [(56, 84)])]).values()) < 2e-5
+
+
+def test_bfloat16_passes(checkpoint: Path, make_prompt_for: Callable[..., Prompt]) -> None:
     vlm = VLM.load(model_config(checkpoint, dtype="bfloat16"), device="cpu", train=True)
     vlm.base.eval()
     assert max(check(vlm, [make_prompt_for(vlm, "one", [(56, 84)])]).values()) < 0.1
