@@ -148,11 +148,8 @@ def test_fit_recovers_planted_shares() -> None:
         for group in (2, 8)
         for completion in (32, 256)
     ]
-    planted = {"1": 0.2, "G C": 3e-5, "P + G C": 1e-4}
-    seconds = [
-        0.2 + 3e-5 * one["group"] * one["completion"] + 1e-4 * (one["prompt"] + one["group"] * one["completion"])
-        for one in sizes
-    ]
+    planted = {"1": 0.2, "P + G C": 1e-4}
+    seconds = [0.2 + 1e-4 * (one["prompt"] + one["group"] * one["completion"]) for one in sizes]
     packed, padded = (fits.fit(terms, sizes, seconds) for terms in fits.LAWS["update_else"].values())
     assert packed.seconds == pytest.approx(planted, rel=1e-6)
     assert packed.relative_error < 1e-6

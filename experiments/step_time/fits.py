@@ -1,7 +1,8 @@
 """What step times grow with: slopes along one axis, and the law that explains all cells together.
 
 A law is a set of terms; a time is a sum of non-negative shares of them. The packed law says what adfm claims: prompts
-are read once, so linear work grows with P + G C. The padded law is that of rows which repeat the prompt: G (P + C).
+are read once, so that linear work grows with P + G C and attention with P^2 / 2 + G C (P + C / 2). The padded law is
+that of rows which repeat the prompt: G (P + C) and G (P + C)^2 / 2 = G P^2 / 2 + G C (P + C / 2).
 """
 
 from __future__ import annotations
@@ -19,26 +20,27 @@ Term = Callable[[float, float, float], float]
 TERMS: dict[str, Term] = {
     "1": lambda p, g, c: 1.0,
     "C": lambda p, g, c: c,
-    "G C": lambda p, g, c: g * c,
     "P + G C": lambda p, g, c: p + g * c,
     "G (P + C)": lambda p, g, c: g * (p + c),
     "P^2 / 2": lambda p, g, c: p**2 / 2,
-    "G C (P + C / 2)": lambda p, g, c: g * c * (p + c / 2),
-    "G (P + C)^2 / 2": lambda p, g, c: g * (p + c) ** 2 / 2,
     "G P^2 / 2": lambda p, g, c: g * p**2 / 2,
+    "G C (P + C / 2)": lambda p, g, c: g * c * (p + c / 2),
 }
 
 LAWS: dict[str, dict[str, tuple[str, ...]]] = {
-    "update_else": {"packed": ("1", "G C", "P + G C"), "padded": ("1", "G C", "G (P + C)")},
-    "update_attention": {"packed": ("1", "P^2 / 2", "G C (P + C / 2)"), "padded": ("1", "G (P + C)^2 / 2")},
-    "rollout_else": {"packed": ("1", "C", "G C", "P + G C"), "padded": ("1", "C", "G C", "G (P + C)")},
+    "update_else": {"packed": ("1", "P + G C"), "padded": ("1", "G (P + C)")},
+    "update_attention": {
+        "packed": ("1", "P^2 / 2", "G C (P + C / 2)"),
+        "padded": ("1", "G P^2 / 2", "G C (P + C / 2)"),
+    },
+    "rollout_else": {"packed": ("1", "C", "P + G C"), "padded": ("1", "C", "G (P + C)")},
     "rollout_attention": {
         "packed": ("1", "C", "P^2 / 2", "G C (P + C / 2)"),
         "padded": ("1", "C", "G P^2 / 2", "G C (P + C / 2)"),
     },
 }
-"""For each measured part its terms if prompts are read once, and if they are repeated. `C` stands for the decode loop,
-whose steps cost something however little they compute, `G C` for the head and what is done once a completion token."""
+"""For each measured part its terms if prompts are read once, and if they are repeated: as many, so that neither fits
+better for its freedom. `C` stands for the decode loop, whose steps cost something however little they compute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

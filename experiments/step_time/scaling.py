@@ -42,8 +42,8 @@ class Cell:
     """One point of the sweep."""
 
     axis: str
-    image: int = 256
-    """Image tokens; a square number."""
+    image: int = 576
+    """Image tokens; a square number. By default those of workload W2."""
     group: int = 8
     completion: int = 64
     ranks: int = 1

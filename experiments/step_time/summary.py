@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,10 @@ def slopes(cells: Mapping[str, Record]) -> dict[str, dict[str, float]]:
 
 
 def laws(cells: Mapping[str, Record]) -> dict[str, dict[str, Record]]:
-    """Fit every part by the packed and by the padded law, over all cells of one rank; nothing if they are too few."""
-    records = [record for axis in LAW_AXES for record in of_axis(cells, axis)]
-    most_terms = max(len(terms) for forms in LAWS.values() for terms in forms.values())
-    if len(records) <= most_terms:
+    """Fit every part by both laws over all cells of one rank; nothing while an axis is missing."""
+    if any(len(of_axis(cells, axis)) < 2 for axis in LAW_AXES):
         return {}
+    records = [record for axis in LAW_AXES for record in of_axis(cells, axis)]
     sizes = [record["sizes"] for record in records]
     return {
         part: {
@@ -72,35 +71,31 @@ def write(results: Record, folder: Path) -> None:
 def markdown(results: Record) -> str:
     """Say slopes, laws and floors as Markdown tables."""
     machine = results["machine"]
-    lines = [
+    parts = [
         f"Measured on {machine['processor']}, {machine['threads']} thread(s), torch {machine['torch']}. "
         "Written by `scaling.py`; do not edit.",
-        "",
-        *_table(
-            ["axis", *PARTS], ([axis, *(f"{of[part]:.2f}" for part in PARTS)] for axis, of in results["slopes"].items())
-        ),
-        "",
         "Exponents: seconds ~ value ^ exponent.",
-        "",
-        *_table(["part", "law", "root mean square error", "seconds per unit of each term"], _law_rows(results["laws"])),
-        "",
-        *_table(
-            [
-                "cell",
-                "P",
-                "rollout s",
-                "update s",
-                "rate GFLOP/s",
-                "share of the rate: rollout",
-                "update",
-                "of its own products: rollout",
-                "update",
-            ],
+        _table(["axis", *PARTS], _slope_rows(results["slopes"])),
+    ]
+    if results["laws"]:
+        parts += [
+            "Laws, fitted to all cells of one rank; the better one of each part in bold.",
+            _table(["part", "law", "relative error", "seconds per unit of each term"], _law_rows(results["laws"])),
+        ]
+    parts += [
+        "Share of the floor: the seconds that the counted operations take at the matrix rate measured beside each cell "
+        "(1024^3), over the seconds of the step; in brackets at the rates of the model's own products.",
+        _table(
+            ["cell", "P", "rollout s", "update s", "GFLOP/s", "rollout", "update"],
             map(_floor_row, results["cells"].items()),
         ),
-        "",
     ]
-    return "\n".join(lines)
+    return "\n\n".join(parts) + "\n"
+
+
+def _slope_rows(table: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
+    for axis, exponents in table.items():
+        yield [axis, *(f"{exponents[part]:.2f}" for part in PARTS)]
 
 
 def _law_rows(fitted: Mapping[str, Mapping[str, Record]]) -> Iterator[list[str]]:
@@ -113,15 +108,14 @@ def _law_rows(fitted: Mapping[str, Mapping[str, Record]]) -> Iterator[list[str]]
 
 def _floor_row(named: tuple[str, Record]) -> list[str]:
     key, record = named
-    shares = [record[kind][part] for kind in ("share", "share_of_products") for part in ("rollout", "update")]
     seconds = [f"{record['seconds'][part]:.2f}" for part in ("rollout", "update")]
     rate = f"{record['rates']['large'] / 1e9:.0f}"
-    return [key, str(record["sizes"]["prompt"]), *seconds, rate, *(f"{share:.0%}" for share in shares)]
+    shares = [f"{record['share'][part]:.0%} ({record['share_of_products'][part]:.0%})" for part in record["share"]]
+    return [key, str(record["sizes"]["prompt"]), *seconds, rate, *shares]
 
 
-def _table(head: list[str], rows: Any) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
 def _line(record: Record) -> Record:
