@@ -46,9 +46,7 @@ def _of_arm(name: str, data: str, rows: Sequence[Row], metrics: Sequence[str]) -
         body.append((metric, cells))
     columns = [*sides, *(column for change in changes for column in (change, "deviation over seeds"))]
     seeds = max(len(pooled.seeds) for pooled in mine.values())
-    note = (
-        f"mean over {seeds} seed{'s' * (seeds > 1)}; brackets: 95% over images; deviation: over seeds, then each seed"
-    )
+    note = f"mean over {seeds} seed{'s' * (seeds > 1)}; brackets: 95% over images"
     return Table(title=f"{name}, on {data}", note=note, columns=columns, rows=body)
 
 
@@ -118,11 +116,11 @@ def _change(metric: str, pooled: Pooled | None) -> Cell:
     interval = "" if pooled.low is None or pooled.high is None else f"[{pooled.low:+.3f}, {pooled.high:+.3f}]"
     better = pooled.value < 0 if metric in LOWER_IS_BETTER else pooled.value > 0
     direction = ("up" if better else "down") if pooled.is_sure else ""
-    return Cell(text=f"{pooled.value:+.3f}", interval=interval, direction=direction)
+    return Cell(text=f"{round(pooled.value, 3) + 0.0:+.3f}", interval=interval, direction=direction)
 
 
 def _spread(pooled: Pooled | None) -> Cell:
     if pooled is None or pooled.spread is None:
         return MISSING
-    own = ", ".join(f"{value:+.3f}" for value in pooled.seeds.values())
-    return Cell(text=f"{pooled.spread:.3f}", interval=f"({own})")
+    own = ", ".join(f"seed {seed}: {value:+.3f}" for seed, value in pooled.seeds.items())
+    return Cell(text=f"{pooled.spread:.3f}", hint=own)

@@ -16,7 +16,7 @@ from adfm.tracking.html.results import Table
 Records = Sequence[Mapping[str, Any]]
 LOOKS = {"val/balanced_accuracy": "balanced accuracy", "val/box_iou": "box IoU"}
 """Detection and localisation on the validation part."""
-NOTE = "change since the start; band: standard deviation over seeds"
+NOTE = "change since start, ± deviation over seeds"
 
 
 def write(path: Path, *, title: str, lead: str, arms: Sequence[Arm], tables: Sequence[Table], text: str) -> None:
@@ -41,7 +41,7 @@ def drawings(arms: Sequence[Arm]) -> list[tuple[str, list[Series]]]:
     for arm in arms:
         runs = list(arm.records().values())
         terms = {f"reward/{term}_mean": term for term in _terms(runs)}
-        for what, names in (("validation", LOOKS), ("training reward", terms)):
+        for what, names in (("validation", LOOKS), ("training", terms)):
             drawn = [_over_seeds(runs, name, label, dots=what == "validation") for name, label in names.items()]
             if any(line.points for line in drawn):
                 seeds = f"{len(runs)} seed{'s' * (len(runs) > 1)}"
