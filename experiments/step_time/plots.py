@@ -11,7 +11,7 @@ import numpy as np
 from fits import slope
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 matplotlib.use("Agg")
 
@@ -48,15 +48,14 @@ def _panel(axes: Axes, records: Sequence[Record], axis: str, label: str) -> None
     for part, colour in COLOURS.items():
         seconds = [record["seconds"][part] for record in records]
         _measured(axes, values, seconds, part, colour)
-        if axis != "ranks":
-            _padded(axes, values, seconds[0], records, f"{part}, if it grew with G (P + C)", colour)
-    if axis == "ranks":
-        _ideal(axes, values, records)
+    _ideal(axes, values, records) if axis == "ranks" else _padded(axes, values, records)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(values, [str(value) for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -71,13 +70,14 @@ def _measured(axes: Axes, values: Sequence[float], seconds: Sequence[float], par
     axes.plot(values, line, "-", color=colour, linewidth=1.5, label=f"{part}: slope {exponent:.2f}")
 
 
-def _padded(
-    axes: Axes, values: Sequence[float], first: float, records: Sequence[Record], label: str, colour: str
-) -> None:
-    """Draw what the first point becomes if time follows the tokens of rows that repeat the prompt."""
+def _padded(axes: Axes, values: Sequence[float], records: Sequence[Record]) -> None:
+    """Draw the update of rows that repeat the prompt, at the fewest seconds per packed token of the axis."""
     sizes = [record["sizes"] for record in records]
-    tokens = np.array([one["group"] * (one["prompt"] + one["completion"]) for one in sizes])
-    axes.plot(values, first * tokens / tokens[0], ":", color=colour, linewidth=1.2, label=label)
+    packed = [one["prompt"] + one["group"] * one["completion"] for one in sizes]
+    padded = [one["group"] * (one["prompt"] + one["completion"]) for one in sizes]
+    per_token = min(record["seconds"]["update"] / tokens for record, tokens in zip(records, packed, strict=True))
+    label = "update of G (P + C) tokens at the best rate seen"
+    axes.plot(values, [per_token * tokens for tokens in padded], ":", color=COLOURS["update"], label=label)
 
 
 def _ideal(axes: Axes, values: Sequence[float], records: Sequence[Record]) -> None:
