@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -204,21 +203,9 @@ class AdfmStep:
                     view.suppressed_token_ids = suppressed
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdfmSettings:
-    """What `AdfmStep` is built from; see there."""
-
-    workload: Workload
-    checkpoint: str = "tiny"
-    preset: str = "tiny"
-    beta: float = 0.0
-    learning_rate: float = 1e-6
-    settings: tuple[str, ...] = ()
-
-
 def peer(orders: Orders) -> None:
     """Be a peer of the benchmark."""
-    adfm = AdfmStep(**vars(orders.settings))
+    adfm = AdfmStep(**orders.settings)
     orders.ready()
     while (arguments := orders.next_step(adfm.loss_and_gradient)) is not None:
         orders.answer(adfm.step(*arguments))

@@ -120,7 +120,7 @@ class Peer:
 
     def __init__(self, script: str, settings: Any) -> None:
         self._connection, other = Pipe()
-        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115: as long as the process
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
         command = [sys.executable, str(FOLDER / script), str(other.fileno())]
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=[other.fileno()]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -23,11 +23,11 @@ from PIL import Image as Pillow
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, TrainerCallback
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.processing_utils import ProcessorMixin
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrlPrompt:
+class TrlPrompt(TypedDict):
     """One prompt as TRL is given it."""
 
     messages: list[dict[str, Any]]
@@ -105,7 +105,7 @@ class ImageTextProcessor(Qwen2_5_VLProcessor):
         return cls(images, tokenizer, chat_template=tokenizer.chat_template)
 
 
-def given_rewards(completions: Sequence[Any], rewards: Sequence[Sequence[float]], **_: Any) -> list[float]:
+def given_rewards(completions: Sequence[Any], rewards: Sequence[Sequence[float]], **_: Any) -> list[float | None]:
     """Reward the completions of a prompt, which stand side by side, by their place."""
     return [row[place % len(row)] for place, row in enumerate(rewards)]
 
@@ -142,18 +142,23 @@ class TimedTrainer(GRPOTrainer):
     ) -> Gradient:
         """Return loss and gradient of one step on given completions, as `AdfmStep.loss_and_gradient` does."""
         rows = [
-            {"prompt": prompt.messages, "images": [Pillow.open(path) for path in prompt.images], "rewards": [0.0, 1.0]}
+            {
+                "prompt": prompt["messages"],
+                "images": [Pillow.open(path) for path in prompt["images"]],
+                "rewards": [0.0, 1.0],
+            }
             for prompt, group in zip(prompts, completions, strict=True)
             for _ in group
         ]
-        trained = [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
+        model: Any = self.model
+        trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         with moved(trained):
             self.given = [ids.tolist() for group in completions for ids in group]
             batch = self._generate_and_score_completions(rows)
             self.given = None
             batch["advantages"] = torch.tensor(advantages, dtype=torch.float32, device=self.args.device)
             self.current_gradient_accumulation_steps = 1
-            loss = self.compute_loss(self.model, batch)
+            loss = self.compute_loss(model, batch)
             self.accelerator.backward(loss)
             by_name = gradients(trained)
         reference = batch.get("ref_per_token_logps")
@@ -169,9 +174,10 @@ class TimedTrainer(GRPOTrainer):
 class Hold(TrainerCallback):
     """Holds the training loop after every step until the parent wants the next one."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, trainer: TimedTrainer) -> None:
         self.orders = orders
-        self.trainer: TimedTrainer | None = None
+        self.trainer = trainer
+        self.start = self.loading = 0.0
 
     def on_train_begin(self, *arguments: Any, **_: Any) -> None:
         """Wait for the first step."""
@@ -213,36 +219,35 @@ def dataset_of(steps: Sequence[Sequence[TrlPrompt]]) -> Dataset:
     """Make the dataset: images as paths, opened when a row is read."""
     prompts = [prompt for step in steps for prompt in step]
     rows = {
-        "prompt": [prompt.messages for prompt in prompts],
-        "images": [[str(path) for path in prompt.images] for prompt in prompts],
-        "rewards": [prompt.rewards for prompt in prompts],
+        "prompt": [prompt["messages"] for prompt in prompts],
+        "images": [[str(path) for path in prompt["images"]] for prompt in prompts],
+        "rewards": [prompt["rewards"] for prompt in prompts],
     }
     return Dataset.from_dict(rows).cast_column("images", List(Image()))
 
 
 def peer(orders: Orders) -> None:
     """Be a peer of the benchmark."""
-    settings: TrlSettings = orders.settings
+    settings = TrlSettings(**orders.settings)
     model = AutoModelForImageTextToText.from_pretrained(settings.checkpoint, dtype=getattr(torch, settings.dtype))
     model.model.visual.requires_grad_(False)
     lora = None
     if settings.lora_rank is not None:
         rank = settings.lora_rank
         lora = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=settings.lora_targets)
-    hold = Hold(orders)
     with TemporaryDirectory() as folder:
-        hold.trainer = TimedTrainer(
+        trainer = TimedTrainer(
             model=model,
             reward_funcs=given_rewards,
             args=settings.config(folder),
             train_dataset=dataset_of(settings.steps),
             processing_class=ImageTextProcessor.load(settings.checkpoint, settings.pixels),
-            callbacks=[hold],
             peft_config=lora,
         )
-        hold.trainer.seconds = {}
+        trainer.seconds = {}
+        trainer.add_callback(Hold(orders, trainer))
         orders.ready()
-        hold.trainer.train()
+        trainer.train()
 
 
 if __name__ == "__main__":
