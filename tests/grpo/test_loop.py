@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import judging
 import pytest
 import torch
 from grpo_support import model_config
@@ -17,6 +18,7 @@ from adfm.grpo.collect import Collector, PromptStream
 from adfm.grpo.engine import Engine
 from adfm.grpo.logprob import Scorer
 from adfm.grpo.objective import GRPO, Clipped
+from adfm.grpo.packing import PackedGroups
 from adfm.grpo.reference import AdapterOff, FrozenCopy, NoReference
 from adfm.grpo.rollout import Sampling
 from adfm.grpo.rows import RowMaker
@@ -165,6 +167,54 @@ def test_groups_are_redrawn_up_to_the_bound(checkpoint: Path, make_samples: Call
     parts.collector.judge.reward = Composite({"constant": {"weight": 1.0, "term": lambda verdict, prompt: 0.5}})
     (metrics,) = parts.train(1)
     assert metrics["groups/redrawn"] == 2 * 3
+
+
+def test_rewards_are_judged_beside_the_reference_pass(
+    checkpoint: Path, make_samples: Callable[[], list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = (Parts(checkpoint, make_samples, objective=GRPO(beta=0.1)) for _ in range(2))
+    here.collector.judge.reward = Composite({"length": {"term": judging.length}})
+    there.collector.judge.reward = Composite({"length": {"term": judging.AfterReference(tmp_path)}})
+    judging.make_dear(there.collector.judge)
+    assert there.collector.judge.in_workers
+    (tmp_path / "wait").touch()
+    logprob = there.reference.logprob
+
+    def seen(packed: PackedGroups) -> torch.Tensor | None:
+        (tmp_path / "reference").touch()
+        return logprob(packed)
+
+    monkeypatch.setattr(there.reference, "logprob", seen)
+    expected, found = here.train(2), there.train(2)
+    there.collector.judge.after_run()
+    assert torch.equal(here.weights(), there.weights())
+    assert [step["loss"] for step in found] == [step["loss"] for step in expected]
+    assert [record.groups[0].verdicts for record in there.recorder.records] == [
+        record.groups[0].verdicts for record in here.recorder.records
+    ]
+
+
+@pytest.mark.parametrize("resample", [0, 1])
+def test_without_a_reference_workers_change_nothing(
+    checkpoint: Path, make_samples: Callable[[], list[Sample]], resample: int
+) -> None:
+    runs = []
+    for in_workers in (False, True):
+        parts = Parts(checkpoint, make_samples)
+        parts.collector.rollout.resample = resample
+        judge = parts.collector.judge
+        judge.reward = Composite({"vowel": {"term": judging.starts_with_a_vowel}})
+        if in_workers:
+            judging.make_dear(judge)
+        assert judge.in_workers == in_workers
+        runs.append((parts.train(2), parts.weights()))
+        judge.after_run()
+    (expected, weights), (found, theirs) = runs
+    assert torch.equal(weights, theirs)
+    for name in ("loss", "groups/redrawn", "groups/without_spread", "reward/total_mean"):
+        assert [step[name] for step in found] == [step[name] for step in expected]
+    assert bool(sum(step["groups/redrawn"] for step in expected)) == bool(resample)
+    assert any(step["groups/without_spread"] < 1 for step in expected)
 
 
 def test_the_stream_asks_about_every_sample_once_an_epoch(
