@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,6 +130,62 @@ def test_static_shapes_write_what_growing_columns_write(
         for grown, fixed in zip(one, other, strict=True):
             np.testing.assert_array_equal(grown.token_ids, fixed.token_ids)
             np.testing.assert_allclose(grown.sampler_logprob, fixed.sampler_logprob, atol=1e-5)
+
+
+class RecordedGraph(torch.cuda.CUDAGraph):
+    """Stands for a graph: what is captured does not run, and a replay reads and writes the tensors of the capture."""
+
+    captured = 0
+    run: Callable[..., torch.Tensor]
+    static: decoder.StaticDecoder
+    token_ids: torch.Tensor
+    hidden: torch.Tensor
+
+    def __new__(cls) -> RecordedGraph:
+        RecordedGraph.captured += 1
+        return object.__new__(cls)
+
+    def __init__(self) -> None: ...
+
+    def replay(self) -> None:
+        self.hidden.copy_(self.run(self.static, self.token_ids))
+
+    @classmethod
+    @contextmanager
+    def recording(cls, graph: RecordedGraph, stream: object) -> Iterator[None]:
+        graph.run = decoder.StaticDecoder.step
+
+        def step(self: decoder.StaticDecoder, token_ids: torch.Tensor) -> torch.Tensor:
+            graph.static, graph.token_ids = self, token_ids
+            graph.hidden = torch.full((len(token_ids), self.vlm.base.lm_head.in_features), torch.nan)
+            return graph.hidden
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decoder.StaticDecoder, "step", step)
+            yield
+
+
+def test_a_graph_is_fed_and_read_as_it_was_captured(
+    vlm: VLM, encoded: list[EncodedPrompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the graphed decoder but CUDA itself, which test_gpu.py has: one graph for each number of rows."""
+    monkeypatch.setattr(vlm, "end_token_ids", tuple(range(0, 150, 8)))
+    monkeypatch.setitem(decoder.DECODERS, "cpu", decoder.StaticDecoder)
+    static = sampled(vlm, encoded)
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
+    monkeypatch.setattr(torch.cuda, "graph", RecordedGraph.recording)
+    monkeypatch.setattr(RecordedGraph, "captured", 0)
+    monkeypatch.setitem(decoder.DECODERS, "cpu", decoder.GraphedDecoder)
+    graphed = sampled(vlm, encoded)
+    assert RecordedGraph.captured > 1
+    for one, other in zip(static, graphed, strict=True):
+        for fixed, replayed in zip(one, other, strict=True):
+            np.testing.assert_array_equal(fixed.token_ids, replayed.token_ids)
+            np.testing.assert_array_equal(fixed.sampler_logprob, replayed.sampler_logprob)
 
 
 def test_the_seed_decides(vlm: VLM, make_prompt: Callable[..., Prompt]) -> None:
