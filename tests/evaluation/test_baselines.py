@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from adfm.errors import DataError
 from adfm.evaluation import metrics
-from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, largest_laplacian
+from adfm.evaluation.baselines import (
+    AlwaysNormal,
+    PatchNeighbours,
+    TrivialDetector,
+    best_threshold,
+    by_score,
+    image_deviation,
+    largest_laplacian,
+)
 from adfm.types import Sample
 
 
@@ -36,3 +49,28 @@ def test_best_threshold_by_hand(scores: list[float], anomalous: list[int], thres
 def test_a_threshold_needs_both_classes() -> None:
     with pytest.raises(DataError, match="both classes"):
         best_threshold([1.0, 2.0], [False, False])
+
+
+def test_the_floors_find_bright_squares(samples: list[Sample]) -> None:
+    for score in (image_deviation, PatchNeighbours(samples[:2])):
+        found = metrics.summary(by_score(score, samples, samples))
+        assert (found["balanced_accuracy"], found["auroc"], found["unreadable"]) == (1.0, 1.0, 0.0)
+
+
+def test_a_remembered_patch_has_no_distance(samples: list[Sample]) -> None:
+    normal, square = samples[0], samples[3]
+    neighbours = PatchNeighbours([normal])
+    assert neighbours(normal) == 0
+    assert neighbours(square) > 5
+
+
+def test_patches_of_an_image_smaller_than_one(samples: list[Sample], tmp_path: Path) -> None:
+    Image.fromarray(np.full((9, 30), 100, dtype=np.uint8)).save(tmp_path / "flat.png")
+    flat = replace(samples[0], image=tmp_path / "flat.png", width=30, height=9)
+    assert image_deviation(flat) == 0
+    assert PatchNeighbours([flat])(flat) == 0
+
+
+def test_neighbours_need_normal_samples() -> None:
+    with pytest.raises(DataError, match="no normal sample"):
+        PatchNeighbours([])

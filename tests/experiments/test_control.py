@@ -8,12 +8,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
 from adfm import report
-from adfm.config.compose import check
 from adfm.errors import ConfigError
 from adfm.tracking import study
 
@@ -51,18 +50,6 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "TIMED", 2)
     monkeypatch.chdir(tmp_path)
     return module
-
-
-@pytest.mark.parametrize("sweep", ["sweep", "tune"])
-def test_every_cell_of_the_study_composes_and_is_a_run_of_its_own(sweep: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        study, "build", lambda _: SimpleNamespace(fingerprint=lambda: "drawing 6,000 images takes long")
-    )
-    path = FIRST_LIGHT / f"{sweep}.yaml"
-    cells = study.cells(path)
-    assert len({cell.run for cell in cells}) == len(cells) == {"sweep": 6, "tune": 10}[sweep]
-    for cell in cells:
-        check(study.composed(path, [f"{key}={value}" for key, value in cell.choices.items()]))
 
 
 def test_tuning_never_looks_at_the_test_part() -> None:
