@@ -30,6 +30,9 @@ from adfm.types import Prompt, Rewards, Sample, StepRecord, Verdict
 NO_TOKEN = -1
 """As the only end token it lets no completion end before its length."""
 
+DESCRIBED = ("model", "objective", "optimizer", "rollout", "engine", "prompts_per_step")
+"""Parts of the training config that a benchmark says."""
+
 
 class Spread:
     """A reward without cost that gives every group a spread."""
@@ -78,6 +81,8 @@ class AdfmStep:
         config = compose("train", told)
         OmegaConf.resolve(config)
         device = Ranks().device
+        plain: Any = OmegaConf.to_container(config)
+        self.described: dict[str, Any] = {name: plain[name] for name in DESCRIBED}
         self.objective = build(config.objective)
         self.vlm = VLM.load(model_config(config.model), device=device, train=True)
         self.vlm.end_token_ids = (NO_TOKEN,)
@@ -206,7 +211,7 @@ class AdfmStep:
 def peer(orders: Orders) -> None:
     """Be a peer of the benchmark."""
     adfm = AdfmStep(**orders.settings)
-    orders.ready()
+    orders.ready(adfm.described)
     while (arguments := orders.next_step(adfm.loss_and_gradient)) is not None:
         orders.answer(adfm.step(*arguments))
     adfm.close()

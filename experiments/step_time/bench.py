@@ -19,7 +19,7 @@ import numpy as np
 import qwen3b
 from cases import Case, Layout, Work, large_cases, small_cases
 from peers import Gradient, Peer, PeerError, StepTimes
-from workloads import WORKLOADS, overrides
+from workloads import WORKLOADS
 
 from adfm.config.environment import environment
 from adfm.types import Sample
@@ -32,8 +32,6 @@ TOLERANCE = 1e-3
 LONG_STEP = 60.0
 """Seconds of TRL's step above which `FEWER_STEPS` are timed."""
 FEWER_STEPS = 3
-UNSAID = ("steps", "checkpoint")
-"""Of TRL's settings: too long, or of this machine."""
 
 
 def check_equal(work: Work, adfm: Peer, trl: Peer) -> dict[str, float]:
@@ -98,17 +96,23 @@ def measure(work: Work, beta: float, layout: Layout, steps: int) -> dict[str, An
         seen["check"] = check_small(beta)
         with Peer("adfm_step.py", work.adfm(beta)) as adfm:
             keep(seen, adfm_steps(adfm, work.samples, steps))
-            seen["adfm_memory"] = asdict(adfm.memory())
+            seen |= {"adfm_memory": asdict(adfm.memory()), "adfm_settings": without_folders(adfm.described)}
         with Peer("trl_step.py", work.trl(beta, layout)) as trl:
             keep(seen, trl_steps(trl, steps))
-            seen["trl_memory"] = asdict(trl.memory())
+            seen |= {"trl_memory": asdict(trl.memory()), "trl_settings": trl.described}
         return seen
     with Peer("adfm_step.py", work.adfm(beta)) as adfm, Peer("trl_step.py", work.trl(beta, layout)) as trl:
         seen["check"] = check_equal(work, adfm, trl)
         in_turn = zip(trl_steps(trl, steps), adfm_steps(adfm, work.samples, steps), strict=False)
         keep(seen, (theirs | ours for theirs, ours in in_turn))
-        seen |= {"adfm_memory": asdict(adfm.memory()), "trl_memory": asdict(trl.memory())}
+        seen |= {"adfm_memory": asdict(adfm.memory()), "adfm_settings": without_folders(adfm.described)}
+        seen |= {"trl_memory": asdict(trl.memory()), "trl_settings": trl.described}
     return seen
+
+
+def without_folders(described: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where the checkpoint lies on this machine."""
+    return described | {"model": {name: value for name, value in described["model"].items() if name != "path"}}
 
 
 def check_small(beta: float) -> dict[str, float]:
@@ -160,17 +164,12 @@ def bench(case: Case, arguments: argparse.Namespace, folder: Path) -> None:
             "prompt_tokens": work.prompt_tokens(),
             "layer_parameters": qwen3b.layer_parameters(case.checkpoint),
             "lora": case.lora,
-            "adfm_settings": [
-                *overrides(case.workload, beta=beta, learning_rate=1e-6, preset=case.preset),
-                *case.settings,
-            ],
-            "trl_settings": {name: value for name, value in work.trl(beta, best).items() if name not in UNSAID},
             "trl_layouts_tried": tried,
             "machine": machine(arguments.threads),
         }
         entry = known | seen
         comparison.keep(RESULTS, entry | comparison.summary(entry))
-        print(json.dumps({name: known[name] for name in ("adfm_settings", "trl_settings", "machine")}, indent=1))
+        print(json.dumps({name: entry[name] for name in ("adfm_settings", "trl_settings", "machine")}, indent=1))
 
 
 def machine(threads: int) -> dict[str, Any]:

@@ -126,7 +126,8 @@ class Peer:
             command, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=[other.fileno()]
         )
         other.close()
-        self._ask(settings)
+        self.described: dict[str, Any] = self._ask(settings)
+        """What it says of its settings, defaults included."""
 
     def step(self, *arguments: Any) -> StepTimes:
         """Make one training step."""
@@ -174,10 +175,10 @@ class Orders:
         self.settings: Any = self._connection.recv()
         self._before = 0.0
 
-    def ready(self) -> None:
-        """Say that everything is built."""
+    def ready(self, described: dict[str, Any]) -> None:
+        """Say that everything is built, and with which settings."""
         self._before = held_mb()[0]
-        self.answer(None)
+        self.answer(described)
 
     def answer(self, result: Any) -> None:
         """Give the parent the result of what it asked."""

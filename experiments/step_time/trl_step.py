@@ -26,6 +26,15 @@ from transformers.processing_utils import ProcessorMixin
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+DESCRIBED = (
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"),
+    *("num_iterations", "max_completion_length", "temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
+    *("loss_type", "scale_rewards", "use_bias_correction_kl", "beta", "epsilon", "epsilon_high", "max_grad_norm"),
+    *("optim", "learning_rate", "lr_scheduler_type", "weight_decay", "adam_beta1", "adam_beta2", "bf16"),
+    *("activation_checkpointing", "disable_dropout", "cast_lm_head_to_fp32", "torch_compile", "dataloader_num_workers"),
+)
+"""Arguments of the trainer that a benchmark says."""
+
 
 class TrlPrompt(TypedDict):
     """One prompt as TRL is given it."""
@@ -226,6 +235,17 @@ def dataset_of(steps: Sequence[Sequence[TrlPrompt]]) -> Dataset:
     return Dataset.from_dict(rows).cast_column("images", List(Image()))
 
 
+def described(trainer: TimedTrainer) -> dict[str, Any]:
+    """Say the settings that decide what is computed, and how fast."""
+    arguments = trainer.args.to_dict()
+    model: Any = trainer.model
+    return {
+        **{name: arguments[name] for name in DESCRIBED},
+        "attention": model.config._attn_implementation,
+        "generation": trainer.generation_config.to_diff_dict(),
+    }
+
+
 def peer(orders: Orders) -> None:
     """Be a peer of the benchmark."""
     settings = TrlSettings(**orders.settings)
@@ -246,7 +266,7 @@ def peer(orders: Orders) -> None:
         )
         trainer.seconds = {}
         trainer.add_callback(Hold(orders, trainer))
-        orders.ready()
+        orders.ready(described(trainer))
         trainer.train()
 
 
