@@ -27,6 +27,7 @@ from adfm.evaluation import metrics, prediction, runner, tables
 from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, thresholded
 from adfm.evaluation.prediction import Prediction
 from adfm.evaluation.score import SCORES, SamplesScore, Score
+from adfm.grpo import selfcheck
 from adfm.models.vlm import VLM
 from adfm.types import Dataset, Reward, Sample, Template
 
@@ -136,6 +137,8 @@ def predict(plan: Plan, node: DictConfig, folder: Path, *, title: str) -> list[P
         return prediction.read(finished)
     partial = runner.Partial(folder / "predictions.partial", key)
     vlm = VLM.load(model_config(node), device="cuda" if torch.cuda.is_available() else "cpu", train=False)
+    looked_at = [plan.template.ask(sample, vlm.frames) for sample in plan.samples()[: selfcheck.PROMPTS]]
+    selfcheck.check_fast_path(vlm, looked_at, seed=0)
     predictions = runner.evaluate(
         vlm,
         plan.template,

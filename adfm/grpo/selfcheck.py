@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from adfm.grpo.guards import GuardError
 from adfm.grpo.logprob import score
 from adfm.grpo.packing import PackItem, attend_by_layout, pack_row, stock_attention
-from adfm.grpo.rollout import generate
+from adfm.grpo.rollout import Sampling, generate
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt, Rollout
 
@@ -47,19 +47,22 @@ LOGPROB = Tolerance("nats", {torch.float32: 1e-4, torch.bfloat16: 0.5})
 
 
 @torch.no_grad()
-def check_fast_path(vlm: VLM, prompts: Sequence[Prompt], rollout: Rollout, *, seed: int) -> dict[str, float]:
+def check_fast_path(
+    vlm: VLM, prompts: Sequence[Prompt], rollout: Rollout | None = None, *, seed: int
+) -> dict[str, float]:
     """Compare each fast piece with the plain path; return the largest difference of each.
 
     Args:
         vlm: In eval mode, with whole weights: call it inside `engine.gathered()`.
         prompts: The first two are looked at.
-        rollout: Draws the completions that are compared, at its own temperature.
+        rollout: Draws the completions that are compared, at its own temperature; by default a small `Sampling`.
         seed: Of the draw.
 
     Raises:
         GuardError: a piece differs by more than rounding can; it says which, by how much, and on what.
     """
     attend_by_layout(vlm)
+    rollout = rollout or Sampling(vlm, completion_tokens=max(LENGTHS), group_size=len(LENGTHS))
     prompts = prompts[:PROMPTS]
     encoded = [vlm.encode(prompt) for prompt in prompts]
     gaps = _feature_gaps(vlm, encoded) if any(item.images for item in encoded) else {}
@@ -77,7 +80,7 @@ def _require(vlm: VLM, piece: str, gap: float, tolerance: Tolerance) -> None:
         raise GuardError(
             f"{piece} differs from transformers' own forward by up to {gap:.2e} {tolerance.unit} (allowed: "
             f"{allowed:.0e} in {vlm.dtype}) with transformers {transformers.__version__} and torch {torch.__version__} "
-            f"on {vlm.device}: stopped before anything is trained on it. Install the versions of constraints.txt; if "
+            f"on {vlm.device}: stopped before it is used. Install the versions of constraints.txt; if "
             "that does not help, please report this message and model.path"
         )
 
