@@ -140,6 +140,7 @@ def train(folder: RunFolder) -> dict[str, float]:
         rank=engine.rank,
         world_size=engine.world_size,
     )
+    vlm.hold(prompts.images_at_once(runner.BATCH))
     collector = Collector(rollout, template, reward)
     done = engine.step // objective.num_iterations
     with engine.gathered():  # also on a resume, which may be on another machine

@@ -17,6 +17,9 @@ from adfm.grpo.rollout import generate
 from adfm.models.vlm import VLM
 from adfm.types import Prompt, Reward, Sample, Template, Verdict
 
+BATCH = 32
+"""Samples that are written at once."""
+
 
 class Partial:
     """Predictions of an evaluation that is under way, one JSON line each behind a line with its key.
@@ -53,7 +56,7 @@ def evaluate(
     *,
     score: Score,
     reward: Reward | None = None,
-    batch: int = 32,
+    batch: int = BATCH,
     partial: Partial | None = None,
     title: str = "evaluate",
 ) -> list[Prediction]:

@@ -37,6 +37,11 @@ class PromptStream:
         self.rank = rank
         self.world_size = world_size
 
+    def images_at_once(self, least: int) -> int:
+        """Return the most images that this rank shows in a step, or in `least` prompts if those are more."""
+        prompts = max(least, -(-self.per_step // self.world_size))
+        return prompts * (1 + max(len(sample.references) for sample in self.samples))
+
     def batch(self, step: int) -> list[Prompt]:
         """Return this rank's prompts of a step (counted from 0)."""
         places = range(step * self.per_step + self.rank, (step + 1) * self.per_step, self.world_size)

@@ -1,9 +1,10 @@
-"""An image file to the patches a vision tower takes: opened, decoded and processed once."""
+"""An image file to the patches a vision tower takes: read once for its digest and its pixels, decoded when asked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -21,6 +22,8 @@ from adfm.errors import DataError
 
 KNOWN_FILES = 65536
 """Image files whose hash and size are remembered; an entry takes a few hundred bytes."""
+HELD_BYTES = 256 * 2**20
+"""Of files that were read for their key and wait to be decoded: a few steps of large images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class ImageReader:
         self.image_processor = image_processor
         self.factor: int = image_processor.patch_size * image_processor.merge_size
         self._key = lru_cache(KNOWN_FILES)(self._read_key)
+        self._held: OrderedDict[ImageKey, bytes] = OrderedDict()
+        self._held_bytes = 0
 
     @classmethod
     def load(cls, path: str, *, revision: str | None, min_pixels: int, max_pixels: int) -> ImageReader:
@@ -89,14 +94,12 @@ class ImageReader:
         return width * self.image_processor.patch_size, height * self.image_processor.patch_size
 
     def patches(self, key: ImageKey) -> Float[Tensor, "patch channel"]:
-        """Decode and process an image.
+        """Decode and process an image, from the bytes its key was made from; a second time it is read again.
 
         Raises:
-            DataError: if the file cannot be decoded or is no longer the one the key was made from.
+            DataError: if the file cannot be decoded, or is read again and no longer the one the key was made from.
         """
-        content = _read(key.path)
-        if hashlib.sha256(content).hexdigest() != key.digest:
-            raise DataError(f"{key.path}: this image changed while it was in use; start the run again")
+        content = self._content(key)
         try:
             pixels = Image.open(BytesIO(content)).convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -127,7 +130,26 @@ class ImageReader:
         except ValueError as error:
             raise DataError(f"{path}: {width} x {height} pixels cannot be resized for the model ({error})") from error
         patch = self.image_processor.patch_size
-        return ImageKey(path, hashlib.sha256(content).hexdigest(), (1, seen_height // patch, seen_width // patch))
+        key = ImageKey(path, hashlib.sha256(content).hexdigest(), (1, seen_height // patch, seen_width // patch))
+        self._hold(key, content)
+        return key
+
+    def _hold(self, key: ImageKey, content: bytes) -> None:
+        """Keep a file's bytes until it is decoded; the oldest that never were are dropped."""
+        self._held_bytes += len(content) - len(self._held.pop(key, b""))
+        self._held[key] = content
+        while self._held_bytes > HELD_BYTES:
+            self._held_bytes -= len(self._held.popitem(last=False)[1])
+
+    def _content(self, key: ImageKey) -> bytes:
+        if key in self._held:
+            content = self._held.pop(key)
+            self._held_bytes -= len(content)
+            return content
+        content = _read(key.path)
+        if hashlib.sha256(content).hexdigest() != key.digest:
+            raise DataError(f"{key.path}: this image changed while it was in use; start the run again")
+        return content
 
 
 def _read(path: Path) -> bytes:

@@ -63,10 +63,17 @@ class VisionTower:
             self._take_out()
 
     def of(self, copied: Any) -> VisionTower:
-        """Return the frozen tower of a copy of the model: this one, if the copy shares it."""
+        """Return the frozen tower of a copy of the model: this one, if the copy shares it, else one on its patches."""
         if not self.trains:
             return self
-        return VisionTower(copied, self.reader, trains=False, memory_bytes=self._patches.limit_bytes)
+        tower = VisionTower(copied, self.reader, trains=False, memory_bytes=self._patches.limit_bytes)
+        tower._patches = self._patches
+        tower.cache.memory.newest = self._patches.newest
+        return tower
+
+    def hold(self, images: int) -> None:
+        """Keep what the newest `images` images need in memory, even above the limit."""
+        self._patches.newest = self.cache.memory.newest = images
 
     @property
     def visual(self) -> Any:

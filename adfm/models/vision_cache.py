@@ -31,10 +31,14 @@ class MemoryStore:
 
     Args:
         limit_bytes: Of all tensors together; a tensor that is larger by itself is not kept.
+
+    Attributes:
+        newest: So many of the newest are kept whatever they take.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.newest = 0
         self.used_bytes = 0
         self._tensors: OrderedDict[ImageKey, Tensor] = OrderedDict()
 
@@ -46,11 +50,11 @@ class MemoryStore:
 
     def put(self, key: ImageKey, tensor: Tensor) -> None:
         """Keep a tensor, dropping others until it fits."""
-        if tensor.nbytes > self.limit_bytes or key in self._tensors:
+        if key in self._tensors or (tensor.nbytes > self.limit_bytes and not self.newest):
             return
         self._tensors[key] = tensor
         self.used_bytes += tensor.nbytes
-        while self.used_bytes > self.limit_bytes:
+        while self.used_bytes > self.limit_bytes and len(self._tensors) > self.newest:
             self.used_bytes -= self._tensors.popitem(last=False)[1].nbytes
 
 

@@ -122,6 +122,15 @@ class VLM:
         """
         return self.tower.encoder_outputs([image for prompt in encoded for image in prompt.images])
 
+    def hold(self, images: int) -> None:
+        """Keep the newest `images` images in memory, whatever `feature_cache_mb` is.
+
+        With as many as a step shows, no step opens an image twice: sampling, the reference and the update share it.
+        """
+        for vlm in (self, self._reference):
+            if vlm is not None:
+                vlm.tower.hold(images)
+
     def save(self, folder: Path, *, merged: bool = False, dtype: torch.dtype | None = None) -> None:
         """Write an ordinary Hugging Face folder, whole or not at all, in the place of an existing one.
 

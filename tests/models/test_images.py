@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from adfm.errors import DataError
+from adfm.models import images
 from adfm.models.images import ImageReader
 
 
@@ -34,12 +36,41 @@ def test_key_follows_the_content(reader: ImageReader, tmp_path: Path) -> None:
     Image.new("RGB", (112, 112)).save(path)
     before = reader.key(path)
     assert reader.key(path) is before
+    reader.patches(before)
     Image.new("RGB", (112, 112), (9, 9, 9)).save(path)
     os.utime(path, ns=(1, 1))
     after = reader.key(path)
     assert after.digest != before.digest
     with pytest.raises(DataError, match="changed while it was in use"):
         reader.patches(before)
+
+
+def test_one_read_gives_key_and_pixels(reader: ImageReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or read(path))
+    paths = [tmp_path / f"{index}.bmp" for index in range(3)]
+    for index, path in enumerate(paths):
+        Image.new("RGB", (112, 112), (index, 0, 0)).save(path)
+    first = [reader.patches(key) for key in [reader.key(path) for path in paths]]
+    assert reads == paths
+    assert torch.equal(reader.patches(reader.key(paths[0])), first[0])
+    assert reads == [*paths, paths[0]]
+
+
+def test_files_that_wait_to_be_decoded_are_bounded(
+    reader: ImageReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{index}.bmp" for index in range(3)]
+    for index, path in enumerate(paths):
+        Image.new("RGB", (112, 112), (index, 0, 0)).save(path)
+    monkeypatch.setattr(images, "HELD_BYTES", 2 * paths[0].stat().st_size)
+    keys = [reader.key(path) for path in paths]
+    paths[0].unlink()
+    paths[1].unlink()
+    assert len(reader.patches(keys[1]))
+    with pytest.raises(DataError, match=r"0\.bmp: cannot read this image"):
+        reader.patches(keys[0])
 
 
 def test_unusable_images_are_named(reader: ImageReader, tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ def test_memory_drops_the_least_recently_used() -> None:
     assert store.used_bytes == 80
 
 
+def test_the_newest_are_kept_whatever_they_take() -> None:
+    store = MemoryStore(limit_bytes=100)
+    store.newest = 2
+    for name in "abc":
+        store.put(key(name), torch.zeros(100))
+    assert [name for name in "abc" if store.get(key(name)) is not None] == ["b", "c"]
+    assert store.used_bytes == 800
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_disk_round_trip(tmp_path: Path, dtype: torch.dtype) -> None:
     features = torch.randn(3, 16, 64).to(dtype)
