@@ -14,13 +14,14 @@ DATASET ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
+BENCHED := $(VENV)/.benched
 
 # Read by OpenMP when torch is imported: threads that spin while they wait slow down every other process.
 export GOMP_SPINCOUNT := 0
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install train eval test test-slow check golden tiny clean
+.PHONY: help install train eval test test-slow check golden tiny bench clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +60,13 @@ golden: $(INSTALLED) ## compose the golden config again; read the difference bef
 
 tiny: $(INSTALLED) ## rebuild the embedded model from its recipe
 	$(BIN)/python -m adfm.coldstart recipe=tiny $(ARGS)
+
+bench: $(BENCHED) ## time steps of adfm against TRL, or what ARGS says (--help tells all)
+	$(BIN)/python experiments/step_time/bench.py $(ARGS)
+
+$(BENCHED): $(INSTALLED)
+	$(PIP) --editable ".[bench]"
+	touch $@
 
 clean: ## remove caches and builds; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
