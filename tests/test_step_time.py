@@ -12,8 +12,10 @@ from pathlib import Path
 import fits
 import flops
 import numpy as np
+import profile_step
 import pytest
 import scaling
+import summary
 import tiny_checkpoints
 import torch
 from attention_clock import AttentionClock
@@ -22,6 +24,7 @@ from grpo_support import model_config
 from PIL import Image
 from scaling import Cell
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
 from adfm.grpo.logprob import Scorer
@@ -213,9 +216,6 @@ def test_sweep_refuses_another_machine(tmp_path: Path) -> None:
 
 
 def test_toy_cells_are_measured_and_reported(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="figures need the extra `bench`")
-    import summary
-
     cells = [toy("group", 2), toy("group", 3)]
     results = scaling.sweep(tmp_path / "scaling.json", cells, partial(scaling.measure, steps=1))
     summary.write(results, tmp_path)
@@ -225,5 +225,42 @@ def test_toy_cells_are_measured_and_reported(tmp_path: Path) -> None:
         assert 0 < results["cells"]["group=3"]["share"][part] < 1
     with (tmp_path / "scaling.csv").open() as file:
         assert [line["group"] for line in csv.DictReader(file)] == ["2", "3"]
-    assert (tmp_path / "scaling.png").stat().st_size > 10_000
     assert "| group=3 |" in (tmp_path / "scaling.md").read_text()
+    pytest.importorskip("matplotlib", reason="figures need the extra `bench`")
+    import plots
+
+    plots.draw(results["cells"], tmp_path / "scaling.png")
+    assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_laws_tell_packed_from_padded() -> None:
+    cells = {}
+    for axis in summary.LAW_AXES:
+        for cell in scaling.CELLS[axis]:
+            sizes = asdict(cell) | {"prompt": cell.image + 80}
+            tokens = sizes["prompt"] + cell.group * cell.completion
+            pairs = sizes["prompt"] ** 2 / 2 + cell.group * cell.completion * (sizes["prompt"] + cell.completion / 2)
+            seconds = {"update_else": 0.1 + 1e-4 * tokens, "update_attention": 3e-7 * pairs}
+            seconds |= {"rollout_else": 2e-3 * cell.completion + 1e-4 * tokens, "rollout_attention": 3e-7 * pairs}
+            cells[cell.key] = {"sizes": sizes, "seconds": seconds}
+    for forms in summary.laws(cells).values():
+        assert forms["packed"]["relative_error"] < 1e-6 < 0.02 < forms["padded"]["relative_error"]
+    assert summary.laws({key: cell for key, cell in cells.items() if cell["sizes"]["axis"] == "image"}) == {}
+
+
+def test_profile_gives_the_backward_to_what_its_forward_served() -> None:
+    inputs, weight = torch.randn(64, 64), torch.randn(64, 64, requires_grad=True)
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        with record_function("adfm:linear"):
+            hidden = inputs @ weight
+        with record_function("adfm:elementwise"):
+            hidden = hidden.tanh()
+        (hidden * 2).sum().backward()
+        with record_function(profile_step.ROLLOUT), record_function("adfm:attention"):
+            hidden.detach().softmax(-1)
+    found = {(use.part, use.serves, use.operator) for use in profile_step.uses(profiler.events() or [])}
+    serves = {operator: (part, served) for part, served, operator in found}
+    assert serves["aten::mm"] == serves["MmBackward0"] == ("update", "linear")
+    assert serves["aten::tanh"] == serves["aten::tanh_backward"] == ("update", "norms, rotation, activation")
+    assert serves["aten::sum"] == serves["SumBackward0"] == ("update", "loss, packing, gradients")
+    assert serves["aten::softmax"] == ("rollout", "attention")

@@ -24,6 +24,7 @@ from typing import Any
 
 import flops
 import machine
+import summary
 from adfm_step import AdfmStep
 from attention_clock import AttentionClock
 from tqdm import tqdm
@@ -182,7 +183,7 @@ def sweep(path: Path, cells: Sequence[Cell], measure_cell: Callable[[Cell], Reco
 
 def main() -> None:
     """Measure, fit, write."""
-    import summary
+    import plots  # needs matplotlib, which only the figure does
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--axes", nargs="+", choices=list(CELLS), default=list(CELLS), help="what to vary")
@@ -201,7 +202,9 @@ def main() -> None:
     if args.fresh:
         path.unlink(missing_ok=True)
     cells = [cell for axis in args.axes for cell in CELLS[axis]]
-    summary.write(sweep(path, cells, lambda cell: measure_here(cell, args.steps)), args.out)
+    results = sweep(path, cells, lambda cell: measure_here(cell, args.steps))
+    summary.write(results, args.out)
+    plots.draw(results["cells"], args.out / "scaling.png")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import plots
 from fits import LAWS, fit, slope
 
 from adfm.config.run_folder import write_whole
@@ -53,7 +52,7 @@ def laws(cells: Mapping[str, Record]) -> dict[str, dict[str, Record]]:
 
 
 def write(results: Record, folder: Path) -> None:
-    """Write scaling.json with slopes and laws, scaling.csv, scaling.md and scaling.png."""
+    """Write scaling.json with slopes and laws, scaling.csv and scaling.md."""
     cells = results["cells"]
     results = results | {"slopes": slopes(cells), "laws": laws(cells)}
     write_whole(folder / "scaling.json", json.dumps(results, indent=1))
@@ -64,7 +63,6 @@ def write(results: Record, folder: Path) -> None:
         writer.writerows(lines)
     text = markdown(results)
     write_whole(folder / "scaling.md", text)
-    plots.draw(cells, folder / "scaling.png")
     print(text)
 
 
@@ -75,17 +73,17 @@ def markdown(results: Record) -> str:
         f"Measured on {machine['processor']}, {machine['threads']} thread(s), torch {machine['torch']}. "
         "Written by `scaling.py`; do not edit.",
         "Exponents: seconds ~ value ^ exponent.",
-        _table(["axis", *PARTS], _slope_rows(results["slopes"])),
+        as_table(["axis", *PARTS], _slope_rows(results["slopes"])),
     ]
     if results["laws"]:
         parts += [
             "Laws, fitted to all cells of one rank; the better one of each part in bold.",
-            _table(["part", "law", "relative error", "seconds per unit of each term"], _law_rows(results["laws"])),
+            as_table(["part", "law", "relative error", "seconds per unit of each term"], _law_rows(results["laws"])),
         ]
     parts += [
         "Share of the floor: the seconds that the counted operations take at the matrix rate measured beside each cell "
         "(1024^3), over the seconds of the step; in brackets at the rates of the model's own products.",
-        _table(
+        as_table(
             ["cell", "P", "rollout s", "update s", "GFLOP/s", "rollout", "update"],
             map(_floor_row, results["cells"].items()),
         ),
@@ -114,7 +112,8 @@ def _floor_row(named: tuple[str, Record]) -> list[str]:
     return [key, str(record["sizes"]["prompt"]), *seconds, rate, *shares]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def as_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
