@@ -40,7 +40,13 @@ TOWER = {
     "fullatt_block_indexes": [7, 15, 23, 31],
     "out_hidden_size": 2048,
 }
-SHRUNK_LANGUAGE = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2}
+SHRUNK_LANGUAGE = {
+    "vocab_size": 2048,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 SHRUNK_TOWER = {
     "depth": 2,
     "hidden_size": 64,
