@@ -92,6 +92,8 @@ class Pool:
 
     def take(self, seeds: Sequence[str]) -> Pool:
         """Return the pool of some of the seeds."""
+        if set(seeds) == set(self.runs):
+            return self
         return Pool({seed: self.runs[seed] for seed in seeds}, **self.settings)
 
     def estimate(self, metric: str) -> Pooled | None:
