@@ -49,8 +49,8 @@ class Case:
         """What adfm is told besides the workload."""
         if self.preset == "tiny":
             return ()
-        lora = f"model/lora={'all_linear' if self.lora else 'null'}"
-        return ("engine=zero0", "model.gradient_checkpointing=false", "model.dtype=bfloat16", lora)
+        told = ("engine=zero0", "model.gradient_checkpointing=false")
+        return (*told, "model/lora=all_linear") if self.lora else told
 
 
 class Work:
