@@ -57,6 +57,8 @@ class ColdStartConfig:
     """Dense pre-training of tower and merger on mask labels."""
     supervised: Any = MISSING
     """Fine-tuning on the completions that the templates write."""
+    balanced: bool = True
+    """Repeat training samples of the rarer label until both labels are equally frequent."""
     seed: int = 0
     output: str = "runs/coldstart"
     """Metrics, what is needed to resume, and what each stage leaves."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import cycle, islice
 
 import numpy as np
 from jaxtyping import Int
+
+from adfm.types import Sample
 
 
 class EpochOrder:
@@ -31,3 +35,13 @@ class EpochOrder:
 @lru_cache(maxsize=4)
 def _permutation(count: int, seed: int, epoch: int) -> Int[np.ndarray, " sample"]:
     return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def balanced(samples: Sequence[Sample]) -> list[Sample]:
+    """Return all samples, those of the rarer label repeated in their order until both labels are equally frequent.
+
+    Where one label is missing, nothing is repeated.
+    """
+    labels = ([one for one in samples if one.anomalous is label] for label in (False, True))
+    rare, frequent = sorted(labels, key=len)
+    return [*samples, *islice(cycle(rare), len(frequent) - len(rare))] if rare else list(samples)

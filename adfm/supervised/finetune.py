@@ -24,7 +24,7 @@ from adfm.supervised.lessons import Lesson, Lessons
 from adfm.types import Sample, Template
 
 Report = Callable[[Mapping[str, float]], None]
-MEASURED = ("balanced_accuracy", "auroc", "box_iou", "parse_failure_rate")
+MEASURED = ("balanced_accuracy", "auroc", "box_iou", "parse_failure")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +156,15 @@ def packed(vlm: VLM, lessons: Sequence[Lesson], token_budget: int) -> list[Packe
 
 
 def measure(vlm: VLM, templates: Mapping[str, tuple[Template, float]], samples: Sequence[Sample]) -> dict[str, float]:
-    """Return `MEASURED` metrics of greedy completions under each template; the model must be in eval mode."""
+    """Return those of `MEASURED` that are defined, of greedy completions under each template.
+
+    The model must be in eval mode.
+    """
     ask = partial(runner.evaluate, vlm, samples=samples, score=AnswerScore(), title="")
-    found = {name: summary(ask(template=template)) for name, (template, _) in templates.items()}
+    found = {
+        name: summary(ask(template=template), boxes="boxes" in template.provides)
+        for name, (template, _) in templates.items()
+    }
     return {
         f"{name}/{metric}": values[metric] for name, values in found.items() for metric in MEASURED if metric in values
     }

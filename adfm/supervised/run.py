@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import build
 from adfm.config.environment import environment
 from adfm.config.run_folder import write_whole
+from adfm.data.order import balanced
 from adfm.evaluation.comparison import model_config
 from adfm.grpo.distributed import Ranks
 from adfm.models import tiny
@@ -48,7 +49,8 @@ class ColdStart:
         self.config: DictConfig = OmegaConf.load(folder / "config.yaml")  # pyright: ignore[reportAttributeAccessIssue]
         dataset: Dataset = build(self.config.dataset)
         self.fingerprint = dataset.fingerprint
-        self.samples: Parts = {part: dataset.split(part) for part in ("train", "val")}
+        train = dataset.split("train")
+        self.samples: Parts = {"train": balanced(train) if self.config.balanced else train, "val": dataset.split("val")}
         self.templates: Templates = {
             name: (build(entry.template), entry.share)
             for name, entry in self.config.templates.items()
