@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from adfm.errors import ConfigError
-from adfm.grpo.logprob import score as token_scores
-from adfm.grpo.packing import PackItem, attend_by_layout, pack_row
+from adfm.grpo.logprob import forced
+from adfm.grpo.packing import PackItem
 from adfm.grpo.rollout import generate
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt, Template
@@ -144,7 +144,6 @@ def log_odds(
     Raises:
         ConfigError: the letters of a prompt do not decide between anomalous and normal.
     """
-    attend_by_layout(vlm)
     letters = [_deciding_letters(prompt) for prompt in prompts]
     items = []
     for prompt, prefix, before, deciding in zip(prompts, encoded, written, letters, strict=True):
@@ -153,11 +152,9 @@ def log_odds(
         common = shared_prefix(tokens)
         rest = tuple(torch.tensor(ids[len(common) :], dtype=torch.long) for ids in tokens)
         items.append(PackItem(encoded=prefix.extended(common), completions=rest))
-    packed = pack_row(items, vlm.device)
-    logprob = iter(packed.per_completion(token_scores(vlm, packed).logprob.double()).tolist())
     odds = []
-    for prompt, deciding in zip(prompts, letters, strict=True):
-        logprob_of = {letter: next(logprob) for letter in deciding}
+    for prompt, deciding, logprobs in zip(prompts, letters, forced(vlm, items), strict=True):
+        logprob_of = dict(zip(deciding, logprobs, strict=True))
         sides = [
             [logprob_of[letter] for letter in deciding if prompt.choices[letter] is side] for side in (True, False)
         ]

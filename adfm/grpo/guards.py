@@ -15,6 +15,7 @@ import torch
 
 from adfm.errors import AdfmError
 from adfm.grpo.logprob import forced
+from adfm.grpo.packing import PackItem
 from adfm.models.vlm import VLM
 from adfm.types import Frames, Group, Prompt, Reward, Sample, Template
 
@@ -68,7 +69,8 @@ def check_images_matter(vlm: VLM, samples: Sequence[Sample], template: Template,
             continue
         prompt = template.ask(sample, frames)
         swapped = replace(prompt, id=f"{prompt.id}/swapped", images=(*prompt.images[:-1], other.image))
-        changes.append(abs(_verdict_log_odds(vlm, prompt, template) - _verdict_log_odds(vlm, swapped, template)))
+        own, others = _verdict_log_odds(vlm, [prompt, swapped], template)
+        changes.append(abs(own - others))
     if changes and np.mean(changes) < BLIND_BELOW:
         raise GuardError(
             f"exchanging the images of {len(changes)} pairs of samples moves the verdict's log-odds by "
@@ -78,9 +80,13 @@ def check_images_matter(vlm: VLM, samples: Sequence[Sample], template: Template,
     return float(np.mean(changes)) if changes else float("nan")
 
 
-def _verdict_log_odds(vlm: VLM, prompt: Prompt, template: Template) -> float:
-    answers = template.answers(prompt)
-    scores = forced(vlm, vlm.encode(prompt), [vlm.tokenize(template.opening() + text) for text in answers.values()])
-    right = dict(zip(answers, scores, strict=True))
-    others = [value for letter, value in right.items() if letter != prompt.key]
-    return right[prompt.key] - float(np.logaddexp.reduce(others))
+def _verdict_log_odds(vlm: VLM, prompts: Sequence[Prompt], template: Template) -> list[float]:
+    """Log-odds of the right letter against all others, for prompts that differ in their images alone."""
+    answers = template.answers(prompts[0])
+    texts = tuple(torch.tensor(vlm.tokenize(template.opening() + text)) for text in answers.values())
+    odds = []
+    for scores in forced(vlm, [PackItem(encoded=vlm.encode(prompt), completions=texts) for prompt in prompts]):
+        right = dict(zip(answers, scores, strict=True))
+        others = [value for letter, value in right.items() if letter != prompts[0].key]
+        odds.append(right[prompts[0].key] - float(np.logaddexp.reduce(others)))
+    return odds

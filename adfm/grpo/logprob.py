@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from adfm.grpo.packing import PackedGroups, PackItem, attend_by_layout, pack_row
-from adfm.models.vlm import VLM, EncodedPrompt
+from adfm.models.vlm import VLM
 
 CHUNK_NUMBERS = 2**26
 """Logits that exist at once (256 MiB in float32)."""
@@ -109,12 +109,12 @@ def head_scores(
 
 
 @torch.no_grad()
-def forced(vlm: VLM, encoded: EncodedPrompt, continuations: Sequence[Sequence[int]]) -> list[float]:
-    """Return the log-probability of each continuation after the prompt, summed in float64, at temperature 1.
+def forced(vlm: VLM, items: Sequence[PackItem]) -> list[list[float]]:
+    """Return the log-probability of each completion of each item, summed in float64, at temperature 1.
 
-    All continuations share one packed row: the prompt is read once.
+    All items share one packed row, so every prompt is read once.
     """
     attend_by_layout(vlm)
-    completions = tuple(torch.tensor(list(ids), dtype=torch.long) for ids in continuations)
-    packed = pack_row([PackItem(encoded=encoded, completions=completions)], vlm.device)
-    return packed.per_completion(score(vlm, packed).logprob.double()).tolist()
+    packed = pack_row(items, vlm.device)
+    logprobs = iter(packed.per_completion(score(vlm, packed).logprob.double()).tolist())
+    return [[next(logprobs) for _ in item.completions] for item in items]

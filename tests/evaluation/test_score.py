@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from evaluation_support import template
 
 from adfm.errors import ConfigError
@@ -19,7 +20,8 @@ from adfm.evaluation.score import (
     shared_prefix,
 )
 from adfm.grpo.logprob import forced
-from adfm.models.vlm import VLM
+from adfm.grpo.packing import PackItem
+from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Question, Sample
 
 ANSWERS = {"a": "<answer>a</answer>", "b": "<answer>b</answer>"}
@@ -62,6 +64,10 @@ def test_the_mean_of_log_odds_is_of_probabilities_and_does_not_saturate() -> Non
     assert mean_log_odds([900.0, 800.0]) == pytest.approx(800 + math.log(2))
 
 
+def item(encoded: EncodedPrompt, *token_ids: list[int]) -> PackItem:
+    return PackItem(encoded=encoded, completions=tuple(torch.tensor(ids) for ids in token_ids))
+
+
 @pytest.mark.parametrize("option", ["three_stage", "single_stage", "single_stage_boxes"])
 def test_log_odds_are_of_the_whole_answer_strings(vlm: VLM, samples: list[Sample], option: str) -> None:
     asked = template(option)
@@ -69,7 +75,7 @@ def test_log_odds_are_of_the_whole_answer_strings(vlm: VLM, samples: list[Sample
     encoded = vlm.encode(prompt)
     before = "<think>a dark spot.</think>"
     whole = {letter: vlm.tokenize(before + answer) for letter, answer in asked.answers(prompt).items()}
-    logprob = dict(zip(whole, forced(vlm, encoded, list(whole.values())), strict=True))
+    logprob = dict(zip(whole, forced(vlm, [item(encoded, *whole.values())])[0], strict=True))
     anomalous, normal = sorted(prompt.choices, key=lambda letter: not prompt.choices[letter])
     found = log_odds(vlm, asked, [prompt], [encoded], [before])
     assert found[0] == pytest.approx(logprob[anomalous] - logprob[normal], abs=1e-4)
@@ -81,7 +87,8 @@ def test_log_odds_sum_over_letters_of_one_meaning(vlm: VLM, samples: list[Sample
     sample = replace(samples[0], question=question)
     prompt = replace(asked.ask(sample, vlm.frames), choices={"A": True, "B": False, "C": True})
     encoded = vlm.encode(prompt)
-    a, b, c = forced(vlm, encoded, [vlm.tokenize(answer) for answer in asked.answers(prompt).values()])
+    answers = (vlm.tokenize(answer) for answer in asked.answers(prompt).values())
+    ((a, b, c),) = forced(vlm, [item(encoded, *answers)])
     found = log_odds(vlm, asked, [prompt], [encoded], [""])
     assert found[0] == pytest.approx(np.logaddexp(a, c) - b, abs=1e-4)
 

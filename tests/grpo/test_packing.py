@@ -172,10 +172,9 @@ def test_pack_fills_rows_up_to_the_budget(vlm: VLM, items: list[PackItem]) -> No
 
 
 def test_forced_sums_the_plain_logprobs(vlm: VLM, items: list[PackItem]) -> None:
-    encoded = items[0].encoded
-    sums = forced(vlm, encoded, [completion.tolist() for completion in items[0].completions])
-    expected = [float(plain_logprob(vlm, encoded, completion).sum().detach()) for completion in items[0].completions]
-    assert sums == pytest.approx(expected, abs=1e-4)
+    for item, sums in zip(items, forced(vlm, items), strict=True):
+        expected = [float(plain_logprob(vlm, item.encoded, ids).sum().detach()) for ids in item.completions]
+        assert sums == pytest.approx(expected, abs=1e-4)
 
 
 def test_head_scores_by_hand_and_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
