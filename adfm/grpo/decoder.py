@@ -2,7 +2,8 @@
 
 `DECODERS` says which decoder a device has. On the CPU `GrowingDecoder` looks at the columns that are written, so that
 a token costs what is before it. On CUDA, where a step of a small batch is bound by the launch of its kernels,
-`GraphedDecoder` captures the step of a `StaticDecoder`, whose shapes never change, and replays it.
+`GraphedDecoder` captures the step of a `StaticDecoder`, whose shapes never change, and replays it. All hold a prompt's
+keys and values once, for all rows of its group (see `decode_attention`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
+from adfm.grpo.decode_attention import DecodeLayout, SharedPrompts
 from adfm.models.vlm import VLM
 
 COMPACT_BELOW = 0.8
@@ -37,7 +38,7 @@ class Decoder(Protocol):
         ...
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Drop every row that is not in `rows`."""
+        """Drop every row that is not in `rows`, in ascending order."""
         ...
 
 
@@ -58,33 +59,18 @@ class PromptCache:
 class Rows:
     """What a decoder starts from: one row a completion, after its prompt."""
 
+    prompts: SharedPrompts
     store: list[tuple[Tensor, Tensor]]
-    """Keys and values of each layer, `[row, kv_head, room, dim]`; behind the prompt's columns nothing is written."""
-    prompt_valid: Bool[Tensor, "row prompt"]
-    """Which of the prompt's columns are tokens; prompts of other lengths share the rectangle."""
+    """Keys and values of each layer behind the prompt, `[row, kv_head, room, dim]`; nothing is written yet."""
     next_position: Int[Tensor, " row"]
     """Rotary position of the first token after the prompt."""
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Drop every row that is not in `rows`, a layer at a time."""
+        """Drop every row that is not in `rows`, in ascending order, a layer at a time."""
+        self.prompts.keep(rows)
         for layer, (keys, values) in enumerate(self.store):
             self.store[layer] = (keys[rows], values[rows])
-        self.prompt_valid = self.prompt_valid[rows]
         self.next_position = self.next_position[rows]
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLayout:
-    """The attention of one new token a row over all columns of its cache."""
-
-    mask: Bool[Tensor, "row 1 1 column"] | None
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Attend with the query heads of one key head side by side, so that no key is repeated; see `Layout.attend`."""
-        row, heads, _, dim = query.shape
-        grouped = query.view(row, key.shape[1], heads // key.shape[1], dim)
-        out = scaled_dot_product_attention(grouped, key, value, attn_mask=self.mask, scale=scaling)
-        return out.reshape(row, 1, heads, dim)
 
 
 class GrowingDecoder:
@@ -94,18 +80,17 @@ class GrowingDecoder:
         """Start behind the prompts."""
         self.vlm = vlm
         self.rows = rows
-        self.columns = rows.prompt_valid.shape[1]
-        self._is_ragged = not bool(rows.prompt_valid.all())
+        self.columns = 0
 
     def step(self, token_ids: Int[Tensor, " row"]) -> Float[Tensor, "row hidden"]:
         """See `Decoder.step`."""
         self.columns += 1
-        hidden = _forward(self.vlm, token_ids, self.rows.next_position, self, self._mask())
+        hidden = _forward(self.vlm, token_ids, self.rows, self)
         self.rows.next_position += 1
         return hidden
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Write a layer's newest column and return all columns so far (the protocol of transformers' caches)."""
+        """Write a layer's newest column and return all own columns so far (the protocol of transformers' caches)."""
         keys, values = self.rows.store[layer]
         keys[:, :, self.columns - 1 : self.columns] = key
         values[:, :, self.columns - 1 : self.columns] = value
@@ -120,13 +105,6 @@ class GrowingDecoder:
         """See `Decoder.keep`."""
         self.rows.keep(rows)
 
-    def _mask(self) -> Tensor | None:
-        if not self._is_ragged:
-            return None
-        valid = self.rows.prompt_valid
-        written = valid.new_ones(len(valid), self.columns - valid.shape[1])
-        return torch.cat([valid, written], dim=1)[:, None, None]
-
 
 class StaticDecoder:
     """Looks at its whole room under a mask: a step has the same shapes every time and its state in tensors."""
@@ -135,23 +113,22 @@ class StaticDecoder:
         """Start behind the prompts; columns that are not written are set to 0, for a mask does not stop NaN."""
         self.vlm = vlm
         self.rows = rows
-        self.prompt = rows.prompt_valid.shape[1]
         for keys, values in rows.store:
-            keys[:, :, self.prompt :] = 0
-            values[:, :, self.prompt :] = 0
-        self.column = torch.tensor([self.prompt], device=vlm.device)
+            keys.zero_()
+            values.zero_()
+        self.column = torch.zeros(1, dtype=torch.long, device=vlm.device)
         """Where the next token is written."""
         self._slots = torch.arange(rows.store[0][0].shape[2], device=vlm.device)
 
     def step(self, token_ids: Int[Tensor, " row"]) -> Float[Tensor, "row hidden"]:
         """See `Decoder.step`. Nothing in it depends on data or moves any to the host."""
-        hidden = _forward(self.vlm, token_ids, self.rows.next_position, self, self._mask())
+        hidden = _forward(self.vlm, token_ids, self.rows, self, unwritten=self._slots > self.column)
         self.column += 1
         self.rows.next_position += 1
         return hidden
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Write a layer's newest column and return the whole room (the protocol of transformers' caches)."""
+        """Write a layer's newest own column and return their whole room (the protocol of transformers' caches)."""
         keys, values = self.rows.store[layer]
         return keys.index_copy_(2, self.column, key), values.index_copy_(2, self.column, value)
 
@@ -165,12 +142,6 @@ class StaticDecoder:
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """See `Decoder.keep`."""
         self.rows.keep(rows)
-
-    def _mask(self) -> Bool[Tensor, "row 1 1 room"]:
-        written = (self._slots >= self.prompt) & (self._slots <= self.column)
-        mask = written.expand(len(self.rows.prompt_valid), -1).clone()
-        mask[:, : self.prompt] = self.rows.prompt_valid
-        return mask[:, None, None]
 
 
 class GraphedDecoder:
@@ -234,14 +205,18 @@ DECODERS: dict[str, Callable[[VLM, Rows], Decoder]] = {
 
 
 def _forward(
-    vlm: VLM, token_ids: Tensor, position: Tensor, cache: GrowingDecoder | StaticDecoder, mask: Tensor | None
-) -> Tensor:
-    """Run one token of every row through the language model; `cache` takes and gives its keys and values."""
+    vlm: VLM,
+    token_ids: Int[Tensor, " row"],
+    rows: Rows,
+    cache: GrowingDecoder | StaticDecoder,
+    unwritten: Bool[Tensor, " room"] | None = None,
+) -> Float[Tensor, "row hidden"]:
+    """Run one token of every row through the language model; `cache` takes its keys and values and gives all own."""
     output = vlm.base.model.language_model(
         inputs_embeds=vlm.base.get_input_embeddings()(token_ids[:, None]),
-        position_ids=position.view(1, -1, 1).expand(3, -1, -1),
+        position_ids=rows.next_position.view(1, -1, 1).expand(3, -1, -1),
         past_key_values=cache,
         use_cache=True,
-        layout=DecodeLayout(mask),
+        layout=DecodeLayout(rows.prompts, unwritten),
     )
     return output.last_hidden_state[:, 0]

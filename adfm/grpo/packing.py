@@ -7,7 +7,7 @@ of the prompt | own keys]` (the idea of Prefix Grouper, arXiv 2506.05433, with i
 
 The language model reaches this attention through transformers' registry under the name `ATTENTION`; the layout of a
 row travels with the forward call as the keyword `layout`, and is the object that attends: `GroupLayout` here,
-`DecodeLayout` in `decoder`.
+`DecodeLayout` in `decode_attention`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Layout(Protocol):
         key: Float[Tensor, "row kv_head key_token dim"],
         value: Float[Tensor, "row kv_head key_token dim"],
         scaling: float,
+        layer: int,
     ) -> Float[Tensor, "row token head dim"]:
-        """Return the attention's output, tokens before heads."""
+        """Return the output of a layer's attention, tokens before heads."""
         ...
 
 
@@ -51,7 +52,7 @@ def _attention(
         raise RuntimeError(
             "this model attends by layout: call it through adfm.grpo.logprob.score or adfm.grpo.rollout.generate"
         )
-    return layout.attend(query, key, value, kwargs["scaling"]), None
+    return layout.attend(query, key, value, kwargs["scaling"], module.layer_idx), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
@@ -85,37 +86,52 @@ class GroupLayout:
     prompt_valid: Bool[Tensor, "group prompt"]
     completion_index: Int[Tensor, "completion span"]
     group_of_completion: Int[Tensor, " completion"]
+    completions_per_group: int | None
+    """If all groups have as many."""
     completion_mask: Bool[Tensor, "completion 1 span key"] | Bool[Tensor, "span key"]
     """Over `[prompt | own]` keys: the prompt's tokens, and its own up to itself."""
     restore: Int[Tensor, " token"]
     """Where each token of the row stands in the prompts' rectangle, flat, followed by the completions'."""
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Attend in two calls; see `Layout.attend`. Source of the form: the module's docstring."""
-        repeats = query.shape[1] // key.shape[1]
-        if repeats > 1:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, layer: int) -> Tensor:
+        """Attend in two calls, alike in every layer; see `Layout.attend`. Source: the module's docstring."""
+        if key.is_cuda:  # no fused kernel of CUDA takes a mask and fewer key heads but cuDNN's, and not in float32
+            repeats = query.shape[1] // key.shape[1]
             key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+        is_grouped = query.shape[1] != key.shape[1]
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # token head dim
         prompt_query, prompt_key, prompt_value = (_rectangle(t, self.prompt_index) for t in (query, key, value))
-        prompt_out = scaled_dot_product_attention(prompt_query, prompt_key, prompt_value, is_causal=True, scale=scaling)
+        prompt_out = scaled_dot_product_attention(
+            prompt_query, prompt_key, prompt_value, is_causal=True, scale=scaling, enable_gqa=is_grouped
+        )
         parts = [prompt_out.transpose(1, 2).flatten(0, 1)]
         if self.completion_index.numel():
             own_query, own_key, own_value = (_rectangle(t, self.completion_index) for t in (query, key, value))
             out = scaled_dot_product_attention(
                 own_query,
-                torch.cat([prompt_key[self.group_of_completion], own_key], dim=2),
-                torch.cat([prompt_value[self.group_of_completion], own_value], dim=2),
+                self._behind_prompts(prompt_key, own_key),
+                self._behind_prompts(prompt_value, own_value),
                 attn_mask=self.completion_mask,
                 scale=scaling,
+                enable_gqa=is_grouped,
             )
             parts.append(out.transpose(1, 2).flatten(0, 1))
         return torch.cat(parts).index_select(0, self.restore)[None]
+
+    def _behind_prompts(
+        self, prompt: Float[Tensor, "group head prompt dim"], own: Float[Tensor, "completion head span dim"]
+    ) -> Float[Tensor, "completion head key dim"]:
+        count = self.completions_per_group
+        if count is None:
+            return torch.cat([prompt[self.group_of_completion], own], dim=2)
+        groups = prompt[:, None].expand(-1, count, -1, -1, -1)
+        return torch.cat([groups, own.unflatten(0, (-1, count))], dim=3).flatten(0, 1)
 
 
 def _rectangle(
     tokens: Float[Tensor, "token head dim"], index: Int[Tensor, "row span"]
 ) -> Float[Tensor, "row head span dim"]:
-    return tokens[index].transpose(1, 2)
+    return tokens.index_select(0, index.flatten()).unflatten(0, index.shape).transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,8 +257,16 @@ def _layout(
     order = torch.cat([prompt_index[prompt_valid], completion_index[completion_valid]])
     restore = torch.empty_like(order)
     restore[order] = places
-    tensors = (prompt_index, prompt_valid, completion_index, groups, mask, restore)
-    return GroupLayout(*(tensor.to(device) for tensor in tensors))
+    counts = groups.bincount(minlength=len(prompts)).unique()
+    return GroupLayout(
+        prompt_index=prompt_index.to(device),
+        prompt_valid=prompt_valid.to(device),
+        completion_index=completion_index.to(device),
+        group_of_completion=groups.to(device),
+        completions_per_group=int(counts) if len(counts) == 1 else None,
+        completion_mask=mask.to(device),
+        restore=restore.to(device),
+    )
 
 
 def _spans(spans: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """How completions are made: one prefill per prompt, one cache for the group, an own decode loop.
 
 The prompts of a batch are prefilled as a packed row, so nothing is padded and nothing runs twice. The keys and
-values of each prompt are then laid out once per completion, and every step writes one column. Rows that are
+values of each prompt are held once for its group, and every step writes one column of each completion. Rows that are
 finished leave the cache. The sampler is ours, so no generation config of a checkpoint can touch the distribution,
 and it returns the log-probability of what it drew.
 """
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from adfm.grpo.decode_attention import SharedPrompts
 from adfm.grpo.decoder import DECODERS, Decoder, PromptCache, Rows
 from adfm.grpo.logprob import hidden_states, sampled_logits
 from adfm.grpo.packing import PackItem, attend_by_layout, pack_row
@@ -154,17 +155,20 @@ def _prefill(
     layout = packed.layout
     sizes = layout.prompt_valid.sum(1)
     group_of_row = torch.arange(len(encoded), device=vlm.device).repeat_interleave(group_size)
-    index = layout.prompt_index[group_of_row]
     last = layout.prompt_index.gather(1, sizes[:, None] - 1)[:, 0]
-    room = index.shape[1] + completion_tokens - 1
-    store: list[tuple[Tensor, Tensor]] = []
-    for layer in cache.layers:
-        pair = []
-        for packed_states in layer:
-            states = packed_states.new_empty(len(index), packed_states.shape[1], room, packed_states.shape[3])
-            states[:, :, : index.shape[1]] = packed_states[0].transpose(0, 1)[index].transpose(1, 2)
-            pair.append(states)
-        store.append((pair[0], pair[1]))
+    for layer, (keys, values) in enumerate(cache.layers):
+        cache.layers[layer] = (_of_groups(keys, layout.prompt_index), _of_groups(values, layout.prompt_index))
+    prompts = SharedPrompts(cache.layers, layout.prompt_valid, group_of_row)
+    store = [
+        (keys.new_empty(room), keys.new_empty(room))
+        for keys, _ in prompts.layers
+        for room in [(len(group_of_row), keys.shape[1], completion_tokens - 1, keys.shape[3])]
+    ]
     next_position = torch.tensor([item.next_position for item in encoded], device=vlm.device)[group_of_row]
-    rows = Rows(store, layout.prompt_valid[group_of_row], next_position)
-    return hidden[last][group_of_row], DECODERS[vlm.device.type](vlm, rows)
+    return hidden[last][group_of_row], DECODERS[vlm.device.type](vlm, Rows(prompts, store, next_position))
+
+
+def _of_groups(
+    states: Float[Tensor, "1 kv_head token dim"], index: Int[Tensor, "group prompt"]
+) -> Float[Tensor, "group kv_head prompt dim"]:
+    return states[0].transpose(0, 1)[index].transpose(1, 2).contiguous()

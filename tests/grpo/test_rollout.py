@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from adfm.grpo import decoder
+from adfm.grpo import decoder, rollout
+from adfm.grpo.decode_attention import SharedPrompts
 from adfm.grpo.logprob import score
 from adfm.grpo.packing import PackItem, pack_row, stock_attention
 from adfm.grpo.rollout import Sampling, generate
@@ -71,13 +72,19 @@ def test_greedy_equals_generate_token_for_token(
 
 
 def test_sampler_logprob_equals_the_training_pass(vlm: VLM, encoded: list[EncodedPrompt]) -> None:
-    groups = sampled(vlm, encoded, temperature=0.7)
+    assert_drawn_as_trained(vlm, encoded, sampled(vlm, encoded, temperature=0.7), temperature=0.7)
+
+
+def assert_drawn_as_trained(
+    vlm: VLM, encoded: list[EncodedPrompt], groups: list[tuple[Completion, ...]], temperature: float = 1.0
+) -> None:
+    """The sampler's log-probabilities are those of the training pass within 1e-4."""
     items = [
         PackItem(encoded=prompt, completions=tuple(torch.from_numpy(completion.token_ids) for completion in group))
         for prompt, group in zip(encoded, groups, strict=True)
     ]
     with torch.no_grad():
-        trained = score(vlm, pack_row(items), temperature=0.7).logprob.numpy()
+        trained = score(vlm, pack_row(items), temperature=temperature).logprob.numpy()
     drawn = np.concatenate([completion.sampler_logprob for group in groups for completion in group])
     np.testing.assert_allclose(trained, drawn, atol=1e-4)
 
@@ -104,7 +111,7 @@ def test_rows_end_on_their_own(
             ends = [int(token) in vlm.end_token_ids for token in completion.token_ids]
             assert not any(ends[:-1])
             assert completion.truncated is not ends[-1]
-    test_sampler_logprob_equals_the_training_pass(vlm, encoded)
+    assert_drawn_as_trained(vlm, encoded, groups)
 
 
 def test_static_shapes_write_what_growing_columns_write(
@@ -130,6 +137,29 @@ def test_static_shapes_write_what_growing_columns_write(
         for grown, fixed in zip(one, other, strict=True):
             np.testing.assert_array_equal(grown.token_ids, fixed.token_ids)
             np.testing.assert_allclose(grown.sampler_logprob, fixed.sampler_logprob, atol=1e-5)
+
+
+@decoders
+def test_groups_shrink_unevenly_and_leave(
+    vlm: VLM, encoded: list[EncodedPrompt], kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt's keys are held once for its rows, and go with the last of them."""
+    monkeypatch.setitem(decoder.DECODERS, "cpu", kind)
+    monkeypatch.setattr(vlm, "end_token_ids", tuple(range(0, 150, 6)))
+    monkeypatch.setattr(decoder, "FEWEST_ROWS", 1)
+    rows_of_groups: list[list[int]] = []
+
+    class Watched(SharedPrompts):
+        def keep(self, rows: torch.Tensor) -> None:
+            super().keep(rows)
+            rows_of_groups.append(self.group_of_row.bincount().tolist())
+            assert {len(keys) for keys, _ in self.layers} == {len(rows_of_groups[-1])}
+
+    monkeypatch.setattr(rollout, "SharedPrompts", Watched)
+    groups = sampled(vlm, encoded)
+    assert any(len(set(rows)) > 1 for rows in rows_of_groups)
+    assert {len(rows) for rows in rows_of_groups} == {3, 2, 1}
+    assert_drawn_as_trained(vlm, encoded, groups)
 
 
 class RecordedGraph(torch.cuda.CUDAGraph):
@@ -190,10 +220,10 @@ def test_a_graph_is_fed_and_read_as_it_was_captured(
 
 def test_the_seed_decides(vlm: VLM, make_prompt: Callable[..., Prompt]) -> None:
     prompts = [make_prompt("one", [(56, 56)]), make_prompt("three", [(84, 84)])]
-    rollout = Sampling(vlm, completion_tokens=8, group_size=4)
+    sampling = Sampling(vlm, completion_tokens=8, group_size=4)
 
     def texts(seed: int) -> list[list[str]]:
-        return [[completion.text for completion in group] for group in rollout.sample(prompts, seed=seed)]
+        return [[completion.text for completion in group] for group in sampling.sample(prompts, seed=seed)]
 
     assert texts(1) == texts(1)
     assert texts(1) != texts(2)

@@ -126,7 +126,7 @@ def column_dropped(monkeypatch: pytest.MonkeyPatch, vlm: VLM, prompts: list[Prom
     def wrong(self: decoder.GrowingDecoder, key: Any, value: Any, layer: int, *_: object) -> tuple[Any, Any]:
         keys, values = update(self, key, value, layer)
         values = values.clone()
-        values[:, :, -2] = 0
+        values[:, :, -2:-1] = 0
         return keys, values
 
     monkeypatch.setattr(decoder.GrowingDecoder, "update", wrong)
