@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from adfm.grpo.packing import PackedGroups, PackItem, attend_by_layout, pack_row
+from adfm.grpo.attention import attend_by_layout
+from adfm.grpo.packing import PackedGroups, PackItem, pack_row
 from adfm.models.vlm import VLM
 
 CHUNK_NUMBERS = 2**26

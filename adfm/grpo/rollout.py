@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from adfm.grpo.attention import attend_by_layout
 from adfm.grpo.decode_attention import SharedPrompts
 from adfm.grpo.decoder import DECODERS, Decoder, PromptCache, Rows
 from adfm.grpo.logprob import hidden_states, sampled_logits
-from adfm.grpo.packing import PackItem, attend_by_layout, pack_row
+from adfm.grpo.packing import PackItem, pack_row
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt
 

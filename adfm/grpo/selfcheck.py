@@ -16,9 +16,10 @@ import transformers
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from adfm.grpo.attention import attend_by_layout, stock_attention
 from adfm.grpo.guards import GuardError
 from adfm.grpo.logprob import score
-from adfm.grpo.packing import PackItem, attend_by_layout, pack_row, stock_attention
+from adfm.grpo.packing import PackItem, pack_row
 from adfm.grpo.rollout import Sampling, generate
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt, Rollout

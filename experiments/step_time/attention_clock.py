@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from adfm.grpo.packing import ATTENTION
+from adfm.grpo.attention import ATTENTION
 
 
 class AttentionClock:

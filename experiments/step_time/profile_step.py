@@ -29,7 +29,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from workloads import WORKLOADS, draw_samples
 
 from adfm.config.run_folder import write_whole
-from adfm.grpo.packing import ATTENTION
+from adfm.grpo.attention import ATTENTION
 
 FOLDER = Path(__file__).parent
 MARK = "adfm:"
@@ -40,6 +40,8 @@ NODE = 1
 COPIES = ("copy", "clone", "cat", "index", "gather", "repeat", "fill_", "zero_", "contiguous", "AccumulateGrad")
 REST = "Python and dispatch"
 """What is left of the seconds when all operators are taken away."""
+ATTENTION_OPERATORS = ("scaled_dot_product", "softmax", "bmm")
+"""What attention computes; all else inside it moves numbers."""
 TOP = 15
 
 
@@ -136,7 +138,7 @@ def _serves(marks: tuple[str, ...], operator: str, part: str) -> str:
         return "sampler and cache" if part == "rollout" else "loss, packing, gradients"
     inner = marks[0].removeprefix(MARK)
     if inner == "attention":
-        return "attention" if "scaled_dot_product" in operator or "softmax" in operator else "attention's copies"
+        return "attention" if any(name in operator for name in ATTENTION_OPERATORS) else "attention's copies"
     if inner == "elementwise":
         return "copies" if is_copy else "norms, rotation, activation"
     return inner

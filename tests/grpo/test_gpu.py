@@ -16,8 +16,9 @@ import torch
 from grpo_support import model_config
 
 from adfm.grpo import decoder
+from adfm.grpo.attention import attend_by_layout
 from adfm.grpo.logprob import score
-from adfm.grpo.packing import PackItem, attend_by_layout, pack_row
+from adfm.grpo.packing import PackItem, pack_row
 from adfm.grpo.rollout import Sampling, generate
 from adfm.grpo.selfcheck import check_fast_path
 from adfm.models.vlm import VLM

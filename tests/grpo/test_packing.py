@@ -15,8 +15,9 @@ import torch
 from grpo_support import model_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from adfm.grpo.attention import attend_by_layout, stock_attention
 from adfm.grpo.logprob import forced, head_scores, score
-from adfm.grpo.packing import PackedGroups, PackItem, attend_by_layout, pack, pack_row, stock_attention
+from adfm.grpo.packing import PackedGroups, PackItem, pack, pack_row
 from adfm.grpo.selfcheck import plain_logits
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Prompt

@@ -12,9 +12,10 @@ import torch
 from transformers import GenerationConfig
 
 from adfm.grpo import decoder, rollout
+from adfm.grpo.attention import stock_attention
 from adfm.grpo.decode_attention import SharedPrompts
 from adfm.grpo.logprob import score
-from adfm.grpo.packing import PackItem, pack_row, stock_attention
+from adfm.grpo.packing import PackItem, pack_row
 from adfm.grpo.rollout import Sampling, generate
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt

@@ -13,11 +13,11 @@ import pytest
 import torch
 from grpo_support import model_config
 
-from adfm.grpo import decoder, packing, rollout
+from adfm.grpo import decoder, rollout
+from adfm.grpo.attention import ATTENTION, GroupLayout
 from adfm.grpo.engine import Engine
 from adfm.grpo.guards import GuardError
 from adfm.grpo.logprob import Scorer
-from adfm.grpo.packing import ATTENTION
 from adfm.grpo.rollout import Sampling
 from adfm.grpo.schedule import Constant
 from adfm.grpo.selfcheck import check_fast_path
@@ -101,13 +101,13 @@ def stale_feature(monkeypatch: pytest.MonkeyPatch, vlm: VLM, prompts: list[Promp
 
 
 def neighbours_seen(monkeypatch: pytest.MonkeyPatch, vlm: VLM, prompts: list[Prompt]) -> None:
-    layout = packing._layout
+    layout = GroupLayout.of
 
-    def wrong(*spans: Any) -> packing.GroupLayout:
+    def wrong(*spans: Any) -> GroupLayout:
         right = layout(*spans)
         return replace(right, completion_mask=torch.ones_like(right.completion_mask))
 
-    monkeypatch.setattr(packing, "_layout", wrong)
+    monkeypatch.setattr(GroupLayout, "of", wrong)
 
 
 def positions_shifted(monkeypatch: pytest.MonkeyPatch, vlm: VLM, prompts: list[Prompt]) -> None:
