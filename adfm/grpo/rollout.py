@@ -8,7 +8,8 @@ and it returns the log-probability of what it drew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ from adfm.grpo.logprob import hidden_states, sampled_logits
 from adfm.grpo.packing import PackItem, pack_row
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt
+
+ONE_THREAD_BELOW = 2**24
+"""Multiply-adds of a decode step's largest product. Below, waking a thread that sleeps (`OMP_WAIT_POLICY=passive`)
+takes longer than it saves: experiments/step_time/decode_threads.py."""
 
 
 class Sampling:
@@ -97,6 +102,35 @@ def generate(
     count = len(encoded) * group_size
     tokens = torch.full((count, completion_tokens), vlm.pad_token_id, dtype=torch.long, device=vlm.device)
     logprob = torch.zeros(count, completion_tokens, device=vlm.device)
+    with _threads_for(vlm, count):
+        _write(vlm, hidden, decoder, tokens, logprob, temperature, generator)
+    return _completions(vlm, tokens, logprob, group_size)
+
+
+@contextmanager
+def _threads_for(vlm: VLM, rows: int) -> Iterator[None]:
+    """Decode on one thread of the CPU where a step is too small for more."""
+    config = vlm.base.model.language_model.config
+    threads = torch.get_num_threads()
+    if vlm.device.type == "cpu" and rows * config.hidden_size * config.intermediate_size < ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write(
+    vlm: VLM,
+    hidden: Float[Tensor, "row hidden"],
+    decoder: Decoder,
+    tokens: Int[Tensor, "row token"],
+    logprob: Float[Tensor, "row token"],
+    temperature: float,
+    generator: torch.Generator | None,
+) -> None:
+    """Fill `tokens` and `logprob` column by column until every row has ended."""
+    count, completion_tokens = tokens.shape
     ends = torch.tensor(vlm.end_token_ids, device=vlm.device)
     active = torch.arange(count, device=vlm.device)
     finished = torch.zeros(count, dtype=torch.bool, device=vlm.device)
@@ -114,7 +148,6 @@ def generate(
             active, finished, drawn = active[keep], finished[keep], drawn[keep]
             decoder.keep(keep)
         hidden = decoder.step(drawn)
-    return _completions(vlm, tokens, logprob, group_size)
 
 
 def _draw(
