@@ -36,7 +36,7 @@ def main() -> None:
     """Print a line for each number of rows: median seconds of each number of threads, in turn."""
     rollout.ONE_THREAD_BELOW = 0
     workload = WORKLOADS["W1"]
-    config = compose("train", overrides(workload, "tiny", "tiny", beta=0.0, learning_rate=0.0))
+    config = compose("train", overrides(workload, "tiny", "tiny", beta=0.0, learning_rate=1e-6))
     OmegaConf.resolve(config)
     vlm = VLM.load(model_config(config.model), device=torch.device("cpu"), train=False)
     vlm.base.eval()
