@@ -30,7 +30,7 @@ from adfm.grpo.logprob import Scorer
 from adfm.grpo.objective import Clipped
 from adfm.grpo.reference import AdapterOff, FrozenCopy, NoReference
 from adfm.grpo.rows import RowMaker
-from adfm.grpo.selfcheck import check_fast_path
+from adfm.grpo.selfcheck import PROMPTS, check_fast_path
 from adfm.models.vlm import VLM
 from adfm.tracking.html import report
 from adfm.types import Callback, Dataset, Reward, StepRecord, Template
@@ -144,8 +144,8 @@ def train(folder: RunFolder) -> dict[str, float]:
     collector = Collector(rollout, template, reward)
     done = engine.step // objective.num_iterations
     with engine.gathered():  # also on a resume, which may be on another machine
-        first = [template.ask(sample, vlm.frames) for sample in samples[:GUARD_GROUPS]]
-        check_fast_path(vlm, first, rollout, seed=config.seed)
+        looked_at = [template.ask(sample, vlm.frames) for sample in samples[:PROMPTS]]
+        check_fast_path(vlm, looked_at, rollout, seed=config.seed)
     if done == 0:
         check_start(vlm, engine, collector, prompts)
     callbacks = [collector.judge, *callbacks_of(config, folder, engine, validation)]

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from adfm.supervised.descent import descend
 from adfm.supervised.grounding import Grounding
-from adfm.supervised.images import SYMMETRIES, LabelledImages, drawn, features_of, kinds_of, load
+from adfm.supervised.images import LabelledImages, drawn, features_of, kinds_of, load
 from adfm.supervised.targets import BINS, FARTHEST, FINE, NEAREST, DenseTargets, between_bins
 from adfm.types import Sample
 
@@ -133,9 +133,7 @@ class DensePretraining:
 
     def _augmented(self, images: LabelledImages, generator: torch.Generator) -> LabelledImages:
         """Turn the whole batch by one symmetry; change each image's brightness, contrast and order of channels."""
-        square = images.pixels.shape[-1] == images.pixels.shape[-2]
-        turn = torch.randint(len(SYMMETRIES) if square else 4, (), generator=generator)
-        turned = images.turned(SYMMETRIES[int(turn)])
+        turned = images.turned_at_random(generator)
         count = len(images)
         gain = 1 + self.brightness * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
         offset = 64 * self.brightness * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)

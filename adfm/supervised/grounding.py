@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.reasoning.phrases import written as written_boxes
 from adfm.supervised.descent import descend
-from adfm.supervised.images import SYMMETRIES, LabelledImages, drawn, features_of
+from adfm.supervised.images import LabelledImages, drawn, features_of
 from adfm.supervised.targets import BINS, DenseTargets, between_bins
 
 WEIGHT_DECAY = 0.01
@@ -105,9 +105,7 @@ class Grounding:
 
         def losses() -> dict[str, Tensor]:
             group = drawn(groups, self.batch, generator)
-            square = group.pixels.shape[-1] == group.pixels.shape[-2]
-            turn = torch.randint(len(SYMMETRIES) if square else 4, (), generator=generator)
-            images = group.turned(SYMMETRIES[int(turn)])
+            images = group.turned_at_random(generator)
             distance = int(torch.randint(self.farthest + 1, (), generator=generator))
             hidden, written = self._forward(vlm, images, opening(group), cell, distance)
             return heads[images.pixels.shape[-2:]].losses(hidden, DenseTargets.of(images, cell)) | {"written": written}

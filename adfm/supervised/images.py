@@ -63,6 +63,12 @@ class LabelledImages:
             boxes = torch.stack((boxes[..., 0], 1 - boxes[..., 3], boxes[..., 2], 1 - boxes[..., 1]), dim=-1)
         return LabelledImages(pixels=pixels, masks=masks, boxes=boxes, kinds=self.kinds, samples=self.samples)
 
+    def turned_at_random(self, generator: torch.Generator) -> LabelledImages:
+        """Return all images under one of the symmetries that keep their size."""
+        square = self.pixels.shape[-1] == self.pixels.shape[-2]
+        turn = torch.randint(len(SYMMETRIES) if square else 4, (), generator=generator)
+        return self.turned(SYMMETRIES[int(turn)])
+
 
 def load(samples: Sequence[Sample], image_processor: Any, kinds: Sequence[str]) -> list[LabelledImages]:
     """Decode and resize the samples' images, collected by size.
