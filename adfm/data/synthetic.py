@@ -37,6 +37,7 @@ class Synthetic:
         root: Where the images are kept; by default `$ADFM_CACHE` or `~/.cache/adfm`.
         seed: Of all images. The textures themselves are the same for every seed.
         train: Number of samples.
+        train_from: The place of the first of them in the endless row of training samples.
         val: Number of samples.
         test: Number of samples.
         image_size: Side in pixels.
@@ -56,6 +57,7 @@ class Synthetic:
         *,
         seed: int = 0,
         train: int = 4000,
+        train_from: int = 0,
         val: int = 400,
         test: int = 1000,
         image_size: int = 112,
@@ -67,9 +69,10 @@ class Synthetic:
     ) -> None:
         self.name = "synthetic"
         self.counts = {"train": train, "val": val, "test": test}
+        self.first = {"train": train_from, "val": 0, "test": 0}
         if abs(easy + medium + hard - 1) > 1e-6 or min(easy, medium, hard) < 0:
             raise ConfigError(f"dataset.easy + dataset.medium + dataset.hard must be 1, not {easy + medium + hard:g}")
-        for key, value in {**self.counts, "seed": seed}.items():
+        for key, value in {**self.counts, "train_from": train_from, "seed": seed}.items():
             if value < 0:
                 raise ConfigError(f"dataset.{key} must not be negative, but is {value}")
         if image_size < 56:
@@ -89,18 +92,22 @@ class Synthetic:
     def split(self, name: str) -> Sequence[Sample]:
         """Return the samples of `train`, `val` or `test`, drawing those that the cache lacks."""
         if name not in self._parts and name in PARTS:
-            folder, shards = self.folder / name, range(-(-self.counts[name] // SHARD))
+            folder, first = self.folder / name, self.first[name]
+            end = first + self.counts[name]
+            shards = range(first // SHARD, -(-end // SHARD))
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / "lock"):
                 render_references(self.recipe, name, folder)
                 _render_missing(self.recipe, name, folder, shards)
             samples = [sample for shard in shards for sample in read_manifest(shard_manifest(folder, shard))]
-            self._parts[name] = [_with_knowledge(sample) for sample in samples[: self.counts[name]]]
+            drawn_before = first - shards.start * SHARD
+            wanted = samples[drawn_before : drawn_before + self.counts[name]]
+            self._parts[name] = [_with_knowledge(sample) for sample in wanted]
         return part_of(self._parts, name)
 
     def fingerprint(self) -> str:
         """Return a hash of what the images are drawn from; nothing is drawn for it."""
-        return _hash({**asdict(self.recipe), **self.counts})
+        return _hash({**asdict(self.recipe), **self.counts, "train_from": self.first["train"]})
 
 
 def _hash(values: dict[str, object]) -> str:

@@ -56,6 +56,13 @@ def test_the_first_samples_do_not_depend_on_the_number(data: Synthetic):
     assert len(more.split("train")) == 50
 
 
+def test_later_training_samples_are_those_that_a_longer_part_ends_with(data: Synthetic):
+    later = Synthetic(data.folder.parent, train=20, train_from=90, val=20, test=10)
+    longer = Synthetic(data.folder.parent, train=110, val=20, test=10)
+    assert list(later.split("train")) == list(longer.split("train"))[90:]
+    assert later.fingerprint() != Synthetic(data.folder.parent, train=20, val=20, test=10).fingerprint()
+
+
 def test_whole_textures_and_categories_are_held_out():
     names = {part: {texture.name for texture in textures(part)} for part in ("train", "val", "test")}
     categories = {part: {texture.category for texture in textures(part)} for part in names}
