@@ -1,0 +1,103 @@
+"""Answers to MMAD's questions: one per question, from a model's evaluation or from a finished file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adfm.errors import DataError
+
+LETTERS = ("A", "B", "C", "D", "E")
+DETECTION = "Anomaly Detection"
+TYPES = (
+    *(DETECTION, "Defect Classification", "Defect Localization", "Defect Description", "Defect Analysis"),
+    *("Object Classification", "Object Analysis"),
+)
+"""The seven columns, in MMAD's order."""
+FOLDED = {"Object Structure": "Object Analysis", "Object Details": "Object Analysis"}
+"""Question types of the file that count for another column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was chosen for one question."""
+
+    image: str
+    """Key of the image in mmad.json: `<data set>/<category>/...`, with `/` on every system."""
+    question_type: str
+    """As in mmad.json."""
+    correct: str | None
+    """The right letter."""
+    chosen: str | None
+    """The letter that was read; None, or anything that is no letter A to E, where none could be read."""
+    read_by: str
+    """Which of `adfm.evaluation.mmad.parsing.READERS` read it; `file` if the letter comes from a finished file."""
+
+    @property
+    def dataset(self) -> str:
+        """First part of the image's path."""
+        return self.image.partition("/")[0]
+
+    @property
+    def category(self) -> str:
+        """Second part of the image's path; empty if there is none."""
+        return self.image.split("/")[1] if "/" in self.image else ""
+
+    @property
+    def column(self) -> str:
+        """The column that the question counts for."""
+        return FOLDED.get(self.question_type, self.question_type)
+
+    @property
+    def right(self) -> bool:
+        """Whether the right letter was chosen."""
+        return self.chosen is not None and self.chosen == self.correct
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """Read a file in the released format: a JSON list of entries, or an object with that list under `answers`.
+
+    An entry has `image`, `question_type` (texts that are not empty), `correct_answer` and `gpt_answer` (a letter;
+    any other text or null where there is none). Other keys are ignored. The order is kept, as the released scorer
+    depends on it.
+
+    Raises:
+        DataError: the file or one of its entries cannot be used; names the file, the entry (from 1) and the reason.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
+    entries = content.get("answers") if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: must be a JSON list with one entry per question")
+    if not entries:
+        raise DataError(f"{path}: holds no answers")
+    return [_answer(entry, f"{path}, entry {number}") for number, entry in enumerate(entries, start=1)]
+
+
+def _answer(entry: Any, place: str) -> Answer:
+    if not isinstance(entry, dict):
+        raise DataError(f"{place}: must be a JSON object, not {entry!r:.40}")
+    keys = ("image", "question_type", "correct_answer", "gpt_answer")
+    if missing := [key for key in keys if key not in entry]:
+        raise DataError(f"{place}: has no {' and no '.join(map(repr, missing))}")
+    for key in keys:
+        value = entry[key]
+        if value is None and key.endswith("_answer"):
+            continue
+        if not isinstance(value, str):
+            raise DataError(f"{place}: {key!r} must be a text, not {value!r:.40}")
+        if not value and not key.endswith("_answer"):
+            raise DataError(f"{place}: {key!r} is empty")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise DataError(f"{place}: {key!r} is no valid Unicode: {value!r:.40}")
+    return Answer(
+        image=entry["image"],
+        question_type=entry["question_type"],
+        correct=entry["correct_answer"],
+        chosen=entry["gpt_answer"],
+        read_by="file",
+    )
