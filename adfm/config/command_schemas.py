@@ -142,6 +142,26 @@ class ReportConfig:
     """Columns of that table."""
 
 
+@dataclass
+class MmadScoreConfig:
+    """A finished file of answers to MMAD, scored without a model."""
+
+    answers: str | None = None
+    """A JSON list as MMAD's released evaluation writes: `image`, `question_type`, `correct_answer`, `gpt_answer`."""
+    scoring: str = "strict"
+    """`official` or `strict`: which table `out` gets; both are printed. See `adfm.evaluation.mmad.rules`."""
+    out: str | None = None
+    """The JSON file to write: data set to column to percent; None writes none."""
+    published: str | None = None
+    """A folder of CSV files as in `all_result` of MMAD's repository, to show beside the shipped rows."""
+    resamples: int = 1000
+    """Of the bootstrap behind the 95% intervals; 0 gives none."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self, one_of(self, "scoring", ("official", "strict")), *at_least(self, 0, "resamples"))
+
+
 COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "coldstart": ColdStartConfig,
@@ -149,5 +169,6 @@ COMMANDS: dict[str, type] = {
     "report": ReportConfig,
     "rewards": RewardsConfig,
     "data": DataConfig,
+    "mmad_score": MmadScoreConfig,
 }
 """Command, which is also the name of its primary config, to its schema."""
