@@ -21,7 +21,9 @@ from random import Random
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+
+from adfm.data.images import image_size
 
 Box = tuple[float, float, float, float]
 """`(x0, y0, x1, y1)`, half-open."""
@@ -43,23 +45,44 @@ class Question:
     """MMAD's question type; `detection` questions decide normal against anomalous."""
 
 
+@runtime_checkable
+class Mask(Protocol):
+    """Where an image is defective, pixel by pixel. Small and hashable: files are opened when it is read."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it is read from."""
+        ...
+
+    def read(self, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+        """Return the pixels of an image of `size` (width, height); DataError if a file is missing or does not fit."""
+        ...
+
+    def boxes(self, size: tuple[int, int]) -> tuple[Box, ...]:
+        """Return one box per defect; none where the mask is empty."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One image with everything that is known about it."""
+    """One image with everything that is known about it.
+
+    A sample opens no file before it is asked for something that only the file knows: a list of 150,000 is made in
+    seconds.
+    """
 
     id: str
     """Unique and stable within its data set; it names the sample in every table and error."""
     image: Path
-    width: int
-    height: int
-    """Size of the original image in pixels."""
     category: str
     anomalous: bool
     defect_type: str | None = None
     """In plain words ("scratch"); None for a normal sample."""
-    boxes: tuple[Box, ...] = ()
-    mask: Path | None = None
-    """A grey image of the size of `image`; defect where it is above 127."""
+    mask: Mask | None = None
+    stated_size: tuple[int, int] | None = None
+    """Width and height where the data set states them."""
+    stated_boxes: tuple[Box, ...] | None = None
+    """Boxes where the data set states them."""
     references: tuple[Path, ...] = ()
     """Normal images of the same category."""
     knowledge: str = ""
@@ -67,6 +90,28 @@ class Sample:
     question: Question | None = None
     attributes: Mapping[str, str | float] = field(default_factory=dict)
     """What only this data set knows: severity, contrast bin, texture."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the original image in pixels: as stated, else as the image's header says."""
+        return self.stated_size or image_size(self.image)
+
+    @property
+    def width(self) -> int:
+        """Of the original image in pixels."""
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        """Of the original image in pixels."""
+        return self.size[1]
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """As stated, else those of the mask's defects; none for a sample that has neither."""
+        if self.stated_boxes is not None:
+            return self.stated_boxes
+        return self.mask.boxes(self.size) if self.mask is not None else ()
 
 
 @runtime_checkable

@@ -81,8 +81,8 @@ def _unknown(what: str, path: str, known: Iterable[str]) -> str:
 
 
 def options(group: str) -> list[str]:
-    """List the shipped options of a config group."""
-    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+    """List the shipped options of a config group; a file whose name begins with _ is what options share."""
+    return sorted(file.stem for file in (conf_folder() / group).glob("[!_]*.yaml"))
 
 
 def build(node: Any, **runtime: Any) -> Any:
@@ -90,7 +90,12 @@ def build(node: Any, **runtime: Any) -> Any:
 
     Lists and dicts arrive as plain ones. With `_partial_: true` the object is a partial that still takes arguments.
     """
-    return hydra.utils.instantiate(node, _convert_="all", **runtime)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **runtime)
+    except InstantiationException as error:  # what a child says to the user is not for Hydra to wrap
+        if isinstance(error.__cause__, AdfmError):
+            raise error.__cause__ from error
+        raise
 
 
 def check(config: DictConfig) -> None:

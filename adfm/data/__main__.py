@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from adfm.config.command import command
 from adfm.config.compose import build, check
-from adfm.data.images import read_image, read_mask
+from adfm.data.images import read_image
 from adfm.data.leaks import leaks
 from adfm.data.manifest import PARTS
 from adfm.errors import DataError
@@ -68,10 +68,10 @@ def problems(parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
 
 def _decode(sample: Sample) -> None:
     size = read_image(sample.image).size
-    if size != (sample.width, sample.height):
+    if size != sample.size:
         raise DataError(f"{sample.image}: is {size[0]} x {size[1]}, not {sample.width} x {sample.height}")
     if sample.mask is not None:
-        read_mask(sample.mask, size)
+        sample.mask.read(size)
     for reference in sample.references:
         read_image(reference)
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from adfm.types import Question, Sample
+from adfm.errors import DataError
+from adfm.types import Sample
 
 
 def cache_folder() -> Path:
@@ -38,8 +39,8 @@ def _plain(value: Any, digests: _Digests) -> Any:
         return digests.of(value)
     if isinstance(value, tuple):
         return [_plain(item, digests) for item in value]
-    if isinstance(value, Question):
-        return [_plain(getattr(value, field.name), digests) for field in fields(Question)]
+    if is_dataclass(value):
+        return [_plain(getattr(value, field.name), digests) for field in fields(value)]
     return {key: _plain(item, digests) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
@@ -52,7 +53,10 @@ class _Digests:
         self.changed = False
 
     def of(self, path: Path) -> str:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         key, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
         entry = self.known.get(key)
         if entry is None or entry[:2] != stamp:

@@ -1,19 +1,17 @@
-"""Reading images and masks, pixels as stored (no EXIF orientation is applied), with errors that name the file."""
+"""Reading images and grey files, with errors that name the file. `adfm.types` stands on this module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from adfm.errors import DataError
-
-MASK_THRESHOLD = 127
-"""A mask pixel is defect above this: masks stored with JPEG-like noise are not just 0 and 255."""
 
 
 @contextmanager
@@ -39,6 +37,7 @@ def read_image(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
+@lru_cache(maxsize=1 << 18)
 def image_size(path: Path) -> tuple[int, int]:
     """Return width and height as the file's header says.
 
@@ -49,14 +48,11 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def read_mask(path: Path, size: tuple[int, int] | None = None) -> Bool[np.ndarray, "height width"]:
-    """Return a mask, True where the file is above 127; `size` is the (width, height) that it must have.
+def read_grey(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """Return a file's grey values.
 
     Raises:
-        DataError: The file is missing, cannot be decoded or has another size.
+        DataError: The file is missing or cannot be decoded.
     """
     with _opened(path) as image:
-        grey = np.asarray(image.convert("L"))
-    if size is not None and grey.shape != (size[1], size[0]):
-        raise DataError(f"{path}: the mask is {grey.shape[1]} x {grey.shape[0]}, its image {size[0]} x {size[1]}")
-    return grey > MASK_THRESHOLD
+        return np.asarray(image.convert("L"))

@@ -9,7 +9,8 @@ from importlib.resources import files
 
 @cache
 def _texts(dataset: str) -> dict[str, str]:
-    return json.loads(files("adfm.data").joinpath("knowledge_texts", f"{dataset}.json").read_text(encoding="utf-8"))
+    file = files("adfm.data").joinpath("knowledge_texts", f"{dataset}.json")
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def knowledge_of(dataset: str, category: str) -> str:

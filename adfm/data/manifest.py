@@ -2,7 +2,8 @@
 
 A line needs `image`, `category` and `anomalous`. It may have `id` (else the image's path), `defect_type`, `mask`,
 `boxes` (else they come from the mask), `references`, `knowledge` (else that of the category in `knowledge.json`),
-`question` (`text`, `options`, `answer`, `kind`), `attributes`, and `width` and `height` (else read from the image).
+`question` (`text`, `options`, `answer`, `kind`), `attributes`, and `width` and `height` (else the image says them).
+A mask is a path, or `{"files": [...], "above": 0}` for the union of files and another threshold than 127.
 Paths are relative to the manifest's folder and stay inside it.
 """
 
@@ -15,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adfm.data.cache import fingerprint_of
-from adfm.data.images import image_size, read_mask
-from adfm.data.masks import boxes_from_mask
+from adfm.data.masks import ABOVE, MaskFiles
 from adfm.errors import DataError
 from adfm.types import Question, Sample
 
 PARTS = ("train", "val", "test")
-_KEYS = {field.name for field in fields(Sample)}
+_STATED = {"stated_size", "stated_boxes"}
+_KEYS = {field.name for field in fields(Sample)} - _STATED | {"width", "height", "boxes"}
 _NEEDED = ("image", "category", "anomalous")
 
 
@@ -36,18 +37,25 @@ def _as_line(sample: Sample, folder: Path) -> dict[str, Any]:
     line: dict[str, Any] = {}
     for field in fields(Sample):
         value = getattr(sample, field.name)
-        if isinstance(value, Path):
-            value = value.relative_to(folder).as_posix()
-        elif field.name == "references":
-            value = [path.relative_to(folder).as_posix() for path in value]
-        elif isinstance(value, Question):
-            value = {key.name: _plain(getattr(value, key.name)) for key in fields(Question)}
-        if value not in (None, (), [], "", {}):
-            line[field.name] = _plain(value)
+        if value not in (None, (), "", {}) and field.name not in _STATED:
+            line[field.name] = _plain(value, folder)
+    if sample.stated_size is not None:
+        line["width"], line["height"] = sample.stated_size
+    if sample.stated_boxes is not None:
+        line["boxes"] = sample.stated_boxes
     return line
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, folder: Path) -> Any:
+    if isinstance(value, Path):
+        return value.relative_to(folder).as_posix()
+    if isinstance(value, tuple):
+        return [_plain(item, folder) for item in value]
+    if isinstance(value, MaskFiles):
+        files = _plain(value.files, folder)
+        return files[0] if len(files) == 1 and value.above == ABOVE else {"files": files, "above": value.above}
+    if isinstance(value, Question):
+        return {key.name: _plain(getattr(value, key.name), folder) for key in fields(Question)}
     return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -110,26 +118,19 @@ def _inside(folder: Path, relative: object) -> Path:
 
 def _sample(line: dict[str, Any], folder: Path, knowledge: Mapping[str, str], dilation: float, min_area: int) -> Sample:
     image = _inside(folder, line["image"])
-    size = (line["width"], line["height"]) if "width" in line and "height" in line else image_size(image)
-    mask = _inside(folder, line["mask"]) if "mask" in line else None
-    if "boxes" in line:
-        boxes = tuple(_box(box, size) for box in line["boxes"])
-    elif mask is not None:
-        boxes = boxes_from_mask(read_mask(mask, size), dilation=dilation, min_area=min_area)
-    else:
-        boxes = ()
+    size = (line["width"], line["height"]) if "width" in line and "height" in line else None
+    boxes = tuple(_box(box, size) for box in line["boxes"]) if "boxes" in line else None
     if boxes and not line["anomalous"]:
         raise DataError("has boxes but anomalous is false")
     return Sample(
         id=str(line.get("id", line["image"])),
         image=image,
-        width=size[0],
-        height=size[1],
+        stated_size=size,
         category=str(line["category"]),
         anomalous=line["anomalous"],
         defect_type=line.get("defect_type"),
-        boxes=boxes,
-        mask=mask,
+        stated_boxes=boxes,
+        mask=_mask(folder, line["mask"], dilation, min_area) if "mask" in line else None,
         references=tuple(_inside(folder, path) for path in line.get("references", ())),
         knowledge=line.get("knowledge", knowledge.get(line["category"], "")),
         question=_question(line["question"]) if "question" in line else None,
@@ -137,12 +138,22 @@ def _sample(line: dict[str, Any], folder: Path, knowledge: Mapping[str, str], di
     )
 
 
-def _box(values: object, size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _mask(folder: Path, value: Any, dilation: float, min_area: int) -> MaskFiles:
+    stated: dict[str, Any] = value if isinstance(value, dict) else {"files": [value]}
+    try:
+        files = tuple(_inside(folder, path) for path in stated["files"])
+        return MaskFiles(files, above=int(stated.get("above", ABOVE)), dilation=dilation, min_area=min_area)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"mask must be a path, or files and above, not {value!r}") from error
+
+
+def _box(values: object, size: tuple[int, int] | None) -> tuple[float, float, float, float]:
     if not isinstance(values, list) or len(values) != 4 or not all(isinstance(v, int | float) for v in values):
         raise DataError(f"box {values!r} is not [x0, y0, x1, y1]")
     x0, y0, x1, y1 = (float(value) for value in values)
-    if not (0 <= x0 < x1 <= size[0] and 0 <= y0 < y1 <= size[1]):
-        raise DataError(f"box {values!r} does not lie in the {size[0]} x {size[1]} image")
+    if not (0 <= x0 < x1 and 0 <= y0 < y1) or (size is not None and (x1 > size[0] or y1 > size[1])):
+        where = "the image" if size is None else f"the {size[0]} x {size[1]} image"
+        raise DataError(f"box {values!r} does not lie in {where}")
     return x0, y0, x1, y1
 
 

@@ -1,13 +1,60 @@
-"""From defect masks to boxes."""
+"""Defect masks, and the boxes of their defects."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 from skimage.measure import label, regionprops
 from skimage.morphology import dilation as dilate
 
+from adfm.data.images import read_grey
+from adfm.errors import DataError
 from adfm.types import Box
+
+ABOVE = 127
+"""Where files carry JPEG-like noise, defect is above this grey value."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFiles:
+    """A mask kept in grey files of the image's size; of several, their union."""
+
+    files: tuple[Path, ...]
+    above: int = ABOVE
+    """A pixel is defect above this grey value; 0 where every value but 0 names a defect."""
+    dilation: float = 0.01
+    """See `boxes_from_mask`."""
+    min_area: int = 5
+    """See `boxes_from_mask`."""
+
+    def read(self, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+        """Return the pixels of an image of `size` (width, height).
+
+        Raises:
+            DataError: A file is missing, cannot be decoded or has another size.
+        """
+        defect = np.zeros((size[1], size[0]), bool)
+        for file in self.files:
+            grey = read_grey(file)
+            if grey.shape != defect.shape:
+                raise DataError(
+                    f"{file}: the mask is {grey.shape[1]} x {grey.shape[0]}, its image {size[0]} x {size[1]}"
+                )
+            defect |= grey > self.above
+        return defect
+
+    def boxes(self, size: tuple[int, int]) -> tuple[Box, ...]:
+        """Return one box per defect; computed once."""
+        return _boxes(self, size)
+
+
+@lru_cache(maxsize=1 << 17)
+def _boxes(mask: MaskFiles, size: tuple[int, int]) -> tuple[Box, ...]:
+    return boxes_from_mask(mask.read(size), dilation=mask.dilation, min_area=mask.min_area)
 
 
 def ellipse(size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which normal image is shown beside a sample."""
+"""Which normal images are shown beside a sample."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from random import Random
 from adfm.types import Sample
 
 
-def with_reference(sample: Sample, normals: Sequence[Path], seed: int) -> Sample:
-    """Return the sample with one of the normal images, never its own, as its reference; none where there is no other.
+def with_references(sample: Sample, normals: Sequence[Path], count: int, seed: int) -> Sample:
+    """Return the sample with `count` of the normal images, never its own, as references; fewer where there are fewer.
 
     The choice depends on the seed and the sample's id alone, as long as `normals` stays the same.
     """
-    if not normals or list(normals) == [sample.image]:
-        return sample
-    drawn = Random(f"{seed} {sample.id}").randrange(len(normals))
-    if normals[drawn] == sample.image:
-        drawn = (drawn + 1) % len(normals)
-    return replace(sample, references=(normals[drawn],))
+    drawn = Random(f"{seed} {sample.id}").sample(range(len(normals)), min(count + 1, len(normals)))
+    others = [normals[place] for place in drawn if normals[place] != sample.image]
+    return replace(sample, references=tuple(others[:count])) if others[:count] else sample

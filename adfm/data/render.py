@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 
 from adfm.data.defects import FAMILIES, Defect, draw
 from adfm.data.manifest import write_manifest
-from adfm.data.masks import boxes_from_mask
+from adfm.data.masks import MaskFiles, boxes_from_mask
 from adfm.data.textures import Texture, crop, textures
 from adfm.types import Sample
 
@@ -179,13 +179,12 @@ def render(recipe: Recipe, part: str, index: int, folder: Path) -> Sample:
     return Sample(
         id=name,
         image=home / f"{name}.png",
-        width=recipe.image_size,
-        height=recipe.image_size,
+        stated_size=(recipe.image_size, recipe.image_size),
         category=view.texture.category,
         anomalous=bool(view.defects),
         defect_type=view.defect_type,
-        boxes=boxes_from_mask(view.mask, dilation=recipe.dilation, min_area=recipe.min_area) if view.defects else (),
-        mask=home / f"{name}_mask.png" if view.defects else None,
+        stated_boxes=boxes_from_mask(view.mask, dilation=recipe.dilation, min_area=recipe.min_area),
+        mask=MaskFiles((home / f"{name}_mask.png",)) if view.defects else None,
         references=(folder.parent / "references" / reference_name(view.texture, shown),),
         attributes=attributes,
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from adfm.data.images import read_mask
 from adfm.errors import DataError
 from adfm.evaluation.localization import mask_iou
 from adfm.types import Box, Sample, Verdict
@@ -124,5 +123,5 @@ def read(path: Path) -> list[Prediction]:
 def _mask_iou(sample: Sample, verdict: Verdict) -> float | None:
     if not sample.anomalous or sample.mask is None:
         return None
-    mask = read_mask(sample.mask, (sample.width, sample.height))
+    mask = sample.mask.read(sample.size)
     return mask_iou(verdict.boxes, mask) if np.any(mask) else None

@@ -65,7 +65,7 @@ def check_images_matter(vlm: VLM, samples: Sequence[Sample], template: Template,
     """
     changes = []
     for sample, other in zip(samples, [*samples[1:], *samples[:1]], strict=True):
-        if (sample.width, sample.height) != (other.width, other.height):
+        if sample.size != other.size:
             continue
         prompt = template.ask(sample, frames)
         swapped = replace(prompt, id=f"{prompt.id}/swapped", images=(*prompt.images[:-1], other.image))

@@ -28,11 +28,10 @@ def judged(
     sample = Sample(
         id="example",
         image=Path("example.png"),
-        width=100,
-        height=100,
+        stated_size=(100, 100),
         category="thing",
         anomalous=anomalous,
-        boxes=tuple(true),
+        stated_boxes=tuple(true),
     )
     prompt = Prompt(
         id=sample.id,

@@ -84,11 +84,10 @@ def _prompt(fields: Mapping[str, Any], template: StagedTemplate) -> Prompt:
     sample = Sample(
         id=str(fields["id"]),
         image=image,
-        width=round(width),
-        height=round(height),
+        stated_size=(round(width), round(height)),
         category="",
         anomalous=bool(boxes) if meaning is None else meaning,
-        boxes=boxes,
+        stated_boxes=boxes,
     )
     frame = IdentityFrame(width=width, height=height)
     return Prompt(id=sample.id, sample=sample, messages=(), images=(image,), frame=frame, choices=choices, key=key)

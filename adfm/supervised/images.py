@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from adfm.data.images import read_image, read_mask
+from adfm.data.images import read_image
 from adfm.errors import DataError
 from adfm.types import Sample
 
@@ -153,7 +153,7 @@ def kinds_of(samples: Iterable[Sample]) -> tuple[str, ...]:
 def _mask(sample: Sample, height: int, width: int) -> UInt8[Tensor, "height width"]:
     if sample.mask is None:
         return torch.zeros(height, width, dtype=torch.uint8)
-    defect = Image.fromarray(read_mask(sample.mask).astype(np.uint8) * 255)
+    defect = Image.fromarray(sample.mask.read(sample.size).astype(np.uint8) * 255)
     return torch.from_numpy(np.array(defect.resize((width, height), Image.Resampling.BOX)))
 
 

@@ -26,9 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc
 
-from adfm.config.compose import compose
-from adfm.data.images import read_mask
-from adfm.data.layouts.magnetic_tile import MagneticTile
+from adfm.config.compose import build, compose
 from adfm.data.masks import boxes_from_mask
 from adfm.errors import ConfigError
 from adfm.evaluation import localization, prediction, tables
@@ -39,7 +37,7 @@ from adfm.models import tiny
 from adfm.models.images import ImageReader
 from adfm.supervised.images import SYMMETRIES, LabelledImages, load
 from adfm.tracking.arms import Row, write_csv
-from adfm.types import Sample
+from adfm.types import Dataset, Sample
 
 RUNS = Path("runs/magnetic_tile_cnn")
 WIDTHS = (38, 76, 152, 304)
@@ -202,14 +200,14 @@ def decided(found: Outputs, threshold: float, level: float) -> list[Prediction]:
     predictions = []
     for sample, score, mask in found:
         boxes = boxes_from_mask(mask > level, dilation=0.01, min_area=5) if score >= threshold else ()
-        true = None if sample.mask is None else read_mask(sample.mask, (sample.width, sample.height))
+        true = None if sample.mask is None else sample.mask.read(sample.size)
         iou = None if true is None else localization.mask_iou(boxes, true)
         known = prediction.labels(sample)
         predictions.append(Prediction(**known, predicted=score >= threshold, score=score, boxes=boxes, mask_iou=iou))
     return predictions
 
 
-def pools(dataset: MagneticTile, *, steps: int, seeds: int) -> dict[str, Pool]:
+def pools(dataset: Dataset, *, steps: int, seeds: int) -> dict[str, Pool]:
     """Predict the test part with both floors and with every seed of the network."""
     parts = {part: list(dataset.split(part)) for part in ("train", "val", "test")}
     normals = [sample for sample in parts["train"] if not sample.anomalous]
@@ -266,7 +264,8 @@ def main() -> None:
     wanted = parser.parse_args()
     if "MAGNETIC_TILE" not in os.environ:
         raise ConfigError("set MAGNETIC_TILE to the folder that holds MT_Free, MT_Blowhole, ...")
-    found = rows(pools(MagneticTile(os.environ["MAGNETIC_TILE"]), steps=wanted.steps, seeds=wanted.seeds))
+    tiles = compose("train", ["dataset=magnetic_tile", f"dataset.root={os.environ['MAGNETIC_TILE']}"]).dataset
+    found = rows(pools(build(tiles), steps=wanted.steps, seeds=wanted.seeds))
     write_csv(Path(__file__).parent / "yardsticks.csv", found)
     print(table(found))
 

@@ -69,8 +69,7 @@ def draw_samples(workload: Workload, folder: Path, steps: int, *, seed: int = 0)
         return Sample(
             id=name,
             image=draw(name, surface),
-            width=workload.image_side,
-            height=workload.image_side,
+            stated_size=(workload.image_side, workload.image_side),
             category=surfaces[surface % len(surfaces)].category,
             anomalous=False,
             references=tuple(draw(f"{name}-reference{index}", surface) for index in range(workload.references)),

@@ -23,7 +23,6 @@ def overrides_of(group: str, option: str) -> list[str]:
         return [
             f"dataset={option}",
             "dataset.root=somewhere",
-            *(["dataset.category=bottle"] if option == "mvtec" else []),
         ]
     if group == "reasoning" and option == "single_stage":
         return ["reasoning=single_stage", "reward=roam"]

@@ -19,7 +19,7 @@ def _image(path: Path, seed: int, noise: float = 0.0) -> Path:
 
 
 def _sample(path: Path) -> Sample:
-    return Sample(id=path.stem, image=path, width=64, height=64, category="part", anomalous=False)
+    return Sample(id=path.stem, image=path, stated_size=(64, 64), category="part", anomalous=False)
 
 
 def test_clusters_are_transitive():

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adfm.data.images import read_image, read_mask
+from adfm.data.images import read_image
 from adfm.data.manifest import Manifest, read_manifest, write_manifest
+from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.types import Dataset, Question, Sample
 
@@ -47,19 +48,18 @@ def test_what_is_written_is_read_back(folder: Path):
         Sample(
             id="one",
             image=folder / "a.png",
-            width=40,
-            height=30,
+            stated_size=(40, 30),
             category="plate",
             anomalous=True,
             defect_type="crack",
-            boxes=((10.0, 5.0, 16.0, 9.0),),
-            mask=folder / "a_mask.png",
+            stated_boxes=((10.0, 5.0, 16.0, 9.0),),
+            mask=MaskFiles((folder / "a_mask.png",)),
             references=(folder / "b.png",),
             knowledge="Flat.",
             question=question,
             attributes={"bin": "easy", "contrast": 2.5},
         ),
-        Sample(id="two", image=folder / "b.png", width=40, height=30, category="plate", anomalous=False),
+        Sample(id="two", image=folder / "b.png", stated_size=(40, 30), category="plate", anomalous=False),
     ]
     write_manifest(folder / "train.jsonl", samples)
     assert list(Manifest(folder).split("train")) == samples
@@ -67,6 +67,7 @@ def test_what_is_written_is_read_back(folder: Path):
 
 
 GOOD = {"image": "b.png", "category": "plate", "anomalous": False}
+SIZE = {"width": 40, "height": 30}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,10 @@ GOOD = {"image": "b.png", "category": "plate", "anomalous": False}
         (GOOD | {"image": "../b.png"}, "path '../b.png' leaves the manifest's folder"),
         (GOOD | {"boxes": [[0, 0, 1, 1]]}, "has boxes but anomalous is false"),
         (GOOD | {"boxes": [[0, 0, 1]]}, "box [0, 0, 1] is not [x0, y0, x1, y1]"),
-        (GOOD | {"boxes": [[0, 0, 41, 1]]}, "box [0, 0, 41, 1] does not lie in the 40 x 30 image"),
+        (
+            GOOD | SIZE | {"boxes": [[0, 0, 41, 1]]},
+            "box [0, 0, 41, 1] does not lie in the 40 x 30 image",
+        ),
         (GOOD, "id 'b.png' was already used in line 1"),
     ],
 )
@@ -113,10 +117,10 @@ def test_unreadable_images_are_named(folder: Path):
 
 
 def test_a_mask_is_what_lies_above_127_and_has_the_size_of_its_image(folder: Path):
-    mask = read_mask(folder / "a_mask.png", (40, 30))
+    mask = MaskFiles((folder / "a_mask.png",)).read((40, 30))
     assert mask.sum() == 24
     with pytest.raises(DataError, match=re.escape(f"{folder / 'a_mask.png'}: the mask is 40 x 30, its image 30 x 40")):
-        read_mask(folder / "a_mask.png", (30, 40))
+        MaskFiles((folder / "a_mask.png",)).read((30, 40))
 
 
 def test_the_fingerprint_follows_labels_and_bytes_but_not_the_place(

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import pickle
 import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_support import opened
 from PIL import Image
 
-from adfm.data.layouts.mvtec import MVTec
-from adfm.errors import DataError
-from adfm.types import Dataset
+from adfm.errors import ConfigError, DataError
+from adfm.types import Dataset, Sample
 
 PARTS = ("train", "val", "test")
 
@@ -39,12 +40,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _counts(data: MVTec) -> dict[str, Counter]:
+def _counts(data: Dataset) -> dict[str, Counter]:
     return {part: Counter(sample.defect_type for sample in data.split(part)) for part in PARTS}
 
 
+def _shots(train: int, val: int) -> list[str]:
+    return [f"dataset.split.shots_per_type={train}", f"dataset.split.val_shots_per_type={val}"]
+
+
 def test_shots_leave_the_test_part(root: Path):
-    data = MVTec(root, "bottle", shots_per_type=2, val_shots_per_type=1, val=0.2)
+    data = opened("mvtec", root, "dataset.category=bottle", *_shots(2, 1))
     assert isinstance(data, Dataset)
     assert _counts(data) == {
         "train": {None: 8, "broken large": 2},
@@ -56,39 +61,85 @@ def test_shots_leave_the_test_part(root: Path):
     assert "bottle/test/broken_large/000" in ids
 
 
+def test_as_published_train_has_normals_alone(root: Path):
+    data = opened("mvtec", root, "dataset/split=published", "dataset.category=bottle")
+    assert _counts(data) == {"train": {None: 8}, "val": {None: 2}, "test": {None: 3, "broken large": 5}}
+
+
+def test_a_fraction_of_each_category_and_type_leaves_the_test_part(root: Path):
+    data = opened(
+        "mvtec", root, "dataset/split=fraction", "dataset.split.train_fraction=0.4", "dataset.split.val_fraction=0.2"
+    )
+    counts = _counts(data)
+    assert counts["train"] == {None: 10 + 1 + 5, "broken large": 2, "bent": 2}
+    assert counts["val"] == {None: 1, "broken large": 1, "bent": 1}
+    assert counts["test"] == {None: 2, "broken large": 2, "bent": 1}
+
+
+def test_nothing_is_opened_before_it_is_asked_for(root: Path):
+    for file in (root / "bottle").rglob("*.png"):
+        file.write_bytes(b"")
+    sample = opened("mvtec", root, "dataset.category=bottle", *_shots(2, 1)).split("test")[-1]
+    with pytest.raises(DataError, match=re.escape(f"{sample.image}: is not an image that can be read")):
+        _ = sample.boxes
+
+
 def test_a_sample_has_box_mask_reference_and_knowledge(root: Path):
-    sample = MVTec(root, "bottle", shots_per_type=2, val_shots_per_type=1).split("test")[-1]
+    sample = opened("mvtec", root, "dataset.category=bottle", *_shots(2, 1)).split("test")[-1]
     assert sample.boxes == ((6.0, 4.0, 20.0, 10.0),)
     assert sample.mask is not None
-    assert sample.mask.parent == root / "bottle" / "ground_truth" / "broken_large"
+    assert sample.mask.files[0].parent == root / "bottle" / "ground_truth" / "broken_large"
     assert sample.references[0].parent == root / "bottle" / "train" / "good"
     assert sample.knowledge.startswith("Good is the round mouth of a bottle")
+    assert pickle.loads(pickle.dumps(sample)) == sample
+
+
+def test_references_are_other_good_images_of_the_category(root: Path):
+    for count in (0, 3):
+        data = opened("mvtec", root, f"dataset.references={count}", *_shots(2, 1))
+        for sample in data.split("train"):
+            assert len(set(sample.references)) == count
+            assert sample.image not in sample.references
+            assert {file.parts[-4] for file in sample.references} <= {sample.category}
 
 
 def test_several_categories_and_one_without_text(root: Path):
-    data = MVTec(root, ["bottle", "gadget"], shots_per_type=2, val_shots_per_type=1)
+    data = opened("mvtec", root, *_shots(2, 1))
     assert Counter(sample.category for sample in data.split("train")) == {"bottle": 10, "gadget": 6}
     assert data.split("train")[-1].knowledge == "Possible defects: bent."
 
 
 def test_the_seed_decides_what_is_drawn(root: Path):
-    first, again, other = (MVTec(root, "bottle", shots_per_type=2, seed=seed).split("train") for seed in (0, 0, 3))
-    assert list(first) == list(again)
-    assert [sample.id for sample in first] != [sample.id for sample in other]
+    def drawn(seed: int) -> list[Sample]:
+        only = ["dataset.category=bottle", f"dataset.split.seed={seed}"]
+        return list(opened("mvtec", root, *only, *_shots(2, 2)).split("train"))
+
+    assert drawn(0) == drawn(0)
+    assert [sample.id for sample in drawn(0)] != [sample.id for sample in drawn(3)]
 
 
 def test_what_is_missing_is_named(root: Path):
     few = (
-        f"{root}/gadget/test/bent: has 4 images, too few for dataset.shots_per_type=3 and dataset.val_shots_per_type=1"
+        "gadget, bent: has 4 images, too few for dataset.split.shots_per_type=3 and "
+        "dataset.split.val_shots_per_type=1 with one left to test"
     )
     with pytest.raises(DataError, match=re.escape(few)):
-        MVTec(root, "gadget", shots_per_type=3, val_shots_per_type=1)
+        opened("mvtec", root, "dataset.category=gadget", *_shots(3, 1)).split("train")
     with pytest.raises(
-        DataError, match=re.escape(f"{root}/cable/train/good: no such folder; expected the tree of MVTec")
+        ConfigError, match=re.escape(f"dataset.category=cable: not in {root}, which has bottle, gadget")
     ):
-        MVTec(root, "cable")
+        opened("mvtec", root, "dataset.category=cable").split("train")
+    with pytest.raises(DataError, match=re.escape("has no category of this layout; check dataset.root")):
+        opened("mvtec", root / "bottle" / "test").split("train")
+    with pytest.raises(DataError, match=re.escape(f"{root / 'no'}: no such folder")):
+        opened("mvtec", root / "no").split("train")
     (root / "bottle" / "ground_truth" / "broken_large" / "003_mask.png").unlink()
-    with pytest.raises(
-        DataError, match=re.escape(f"{root}/bottle/ground_truth/broken_large/003_mask.png: no such image")
-    ):
-        MVTec(root, "bottle", shots_per_type=2)
+    with pytest.raises(DataError, match=re.escape("broken_large/003_mask.png: cannot be read (No such file")):
+        opened("mvtec", root, "dataset.category=bottle", "dataset/split=published").fingerprint()
+
+
+def test_shares_that_leave_nothing_are_refused(root: Path):
+    with pytest.raises(ConfigError, match=re.escape("dataset.split.val must be between 0 and 1, but is 1")):
+        opened("mvtec", root, "dataset.split.val=1.0")
+    with pytest.raises(ConfigError, match="must leave something to test"):
+        opened("mvtec", root, "dataset/split=fraction", "dataset.split.train_fraction=0.9")

@@ -10,7 +10,7 @@ from adfm.types import Sample
 
 def _samples(labels: str) -> list[Sample]:
     return [
-        Sample(id=f"{place}", image=Path("x.png"), width=1, height=1, category="bolt", anomalous=label == "a")
+        Sample(id=f"{place}", image=Path("x.png"), stated_size=(1, 1), category="bolt", anomalous=label == "a")
         for place, label in enumerate(labels)
     ]
 

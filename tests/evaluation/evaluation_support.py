@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from adfm.config.compose import build, compose
+from adfm.data.masks import MaskFiles
 from adfm.evaluation.prediction import Prediction
 from adfm.types import Sample, Template
 
@@ -53,12 +54,11 @@ def images(folder: Path, count: int, first: int = 0) -> list[Sample]:
             Sample(
                 id=f"sample {number}",
                 image=folder / f"{number}.png",
-                width=112,
-                height=84,
+                stated_size=(112, 84),
                 category=f"category {number % 2}",
                 anomalous=anomalous,
-                boxes=((30.0, 20.0, 50.0, 40.0),) if anomalous else (),
-                mask=folder / f"{number}_mask.png" if anomalous else None,
+                stated_boxes=((30.0, 20.0, 50.0, 40.0),) if anomalous else (),
+                mask=MaskFiles((folder / f"{number}_mask.png",)) if anomalous else None,
             )
         )
     return samples

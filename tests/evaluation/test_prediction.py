@@ -78,7 +78,7 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
 
 
 def _sample(mask: Path) -> Sample:
-    return Sample(id="one", image=Path("one.png"), width=20, height=10, category="tile", anomalous=True, mask=mask)
+    return Sample(id="one", image=Path("one.png"), stated_size=(20, 10), category="tile", anomalous=True, mask=mask)
 
 
 def _verdict(boxes: tuple[tuple[float, float, float, float], ...] = ()) -> Verdict:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from adfm.data.masks import MaskFiles
 from adfm.evaluation.pooled import Pool
 from adfm.models import tiny
 from adfm.models.images import ImageReader
@@ -51,13 +52,12 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
             Sample(
                 id=f"{number}",
                 image=folder / f"{number}.png",
-                width=width,
-                height=height,
+                stated_size=(width, height),
                 category="tile",
                 anomalous=anomalous,
                 defect_type="square" if anomalous else None,
-                boxes=((float(left), float(top), left + 30.0, top + 24.0),) if anomalous else (),
-                mask=folder / f"{number}_mask.png" if anomalous else None,
+                stated_boxes=((float(left), float(top), left + 30.0, top + 24.0),) if anomalous else (),
+                mask=MaskFiles((folder / f"{number}_mask.png",)) if anomalous else None,
             )
         )
     return found

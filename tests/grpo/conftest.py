@@ -42,7 +42,7 @@ def make_prompt_for(tmp_path: Path) -> Callable[..., Prompt]:
             Image.fromarray(pixels).save(path)
             paths.append(path)
         width, height = sizes[-1]
-        sample = Sample(id=name, image=paths[-1], width=width, height=height, category="tile", anomalous=False)
+        sample = Sample(id=name, image=paths[-1], stated_size=(width, height), category="tile", anomalous=False)
         content = [*({"type": "image"} for _ in paths), {"type": "text", "text": text}]
         return Prompt(
             id=name,

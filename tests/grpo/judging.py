@@ -69,7 +69,7 @@ class AfterReference:
 
 
 def make_prompt(name: str = "s0") -> Prompt:
-    sample = Sample(id=name, image=Path("none.png"), width=64, height=64, category="tile", anomalous=False)
+    sample = Sample(id=name, image=Path("none.png"), stated_size=(64, 64), category="tile", anomalous=False)
     frame = IdentityFrame(width=64, height=64)
     choices = {"A": True, "B": False}
     return Prompt(id=name, sample=sample, messages=(), images=(), frame=frame, choices=choices, key="B")

@@ -22,7 +22,13 @@ SIZES = [(56, 56), (84, 56), (56, 84), (112, 56)]
 
 def make_samples(folder: Path) -> list[Sample]:
     return [
-        Sample(id=path.stem, image=path, category="tile", anomalous=False, width=width, height=height)
+        Sample(
+            id=path.stem,
+            image=path,
+            category="tile",
+            anomalous=False,
+            stated_size=(width, height),
+        )
         for (width, height), path in zip(SIZES, sorted(folder.glob("*.png")), strict=True)
     ]
 

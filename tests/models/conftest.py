@@ -87,7 +87,7 @@ def make_prompt(make_image: Callable[..., Path], family: str) -> Callable[..., P
     def make(name: str, *sizes: tuple[int, int], text: str = "Is there a defect?") -> Prompt:
         paths = [make_image(f"{name}{index}", *size) for index, size in enumerate(sizes)]
         width, height = sizes[-1]
-        sample = Sample(id=name, image=paths[-1], width=width, height=height, category="tile", anomalous=False)
+        sample = Sample(id=name, image=paths[-1], stated_size=(width, height), category="tile", anomalous=False)
         content = [*({"type": "image"} for _ in paths), {"type": "text", "text": text}]
         return Prompt(
             id=name,

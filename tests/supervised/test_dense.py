@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.models.tiny import architecture, tokenizer
 from adfm.supervised.dense import DensePretraining, standardise
@@ -34,13 +35,12 @@ def _samples(folder, count=24, size=(112, 112)):
             Sample(
                 id=str(index),
                 image=folder / f"{index}.png",
-                width=size[0],
-                height=size[1],
+                stated_size=(size[0], size[1]),
                 category="noise",
                 anomalous=bool(index % 2),
                 defect_type="hole" if index % 2 else None,
-                boxes=(box,) if index % 2 else (),
-                mask=folder / f"{index}_mask.png" if index % 2 else None,
+                stated_boxes=(box,) if index % 2 else (),
+                mask=MaskFiles((folder / f"{index}_mask.png",)) if index % 2 else None,
             )
         )
     return samples

@@ -48,12 +48,11 @@ def samples(tmp_path_factory):
             Sample(
                 id=str(index),
                 image=folder / f"{index}.png",
-                width=112,
-                height=112,
+                stated_size=(112, 112),
                 category="noise",
                 anomalous=bool(index % 2),
                 defect_type="hole" if index % 2 else None,
-                boxes=((1.0, 2.0, 30.0, 40.0),) if index % 2 else (),
+                stated_boxes=((1.0, 2.0, 30.0, 40.0),) if index % 2 else (),
             )
         )
     return found

@@ -76,12 +76,11 @@ def draw_sample(folder: Path, number: int, rng: random.Random, size: tuple[int, 
     return Sample(
         id=f"{CATEGORIES[number % 3]}/{number:04d}",
         image=path,
-        width=width,
-        height=height,
+        stated_size=(width, height),
         category=CATEGORIES[number % 3],
         anomalous=anomalous,
         defect_type=KINDS[number % 4] if anomalous else None,
-        boxes=(box,) if anomalous else (),
+        stated_boxes=(box,) if anomalous else (),
         attributes={"bin": ("easy", "medium", "hard")[number % 3]} if anomalous else {},
     )
 
