@@ -3,8 +3,8 @@
 The shipped table, `published.csv`, holds figures only. `jam-cc/MMAD` is that repository's README and `all_result`, as
 the mean over the four data sets, by the official scoring. `papers of the methods` are figures gathered from the papers
 and READMEs of Anomaly-LR, SiGMA, HyCo-IAD, JUDO, EMIT, AD-Copilot and Pixel-Reasoner; other sources name where another
-method's figure is printed. How papers score and what they train on differ, so their rows compare only roughly: base
-models alone differ by 6 points between papers.
+method's figure is printed. How papers score and what they train on differ, so rows compare only roughly: averages of
+one base model differ by 6 points. They are as printed; that of OmniAD 3B is not the mean of its columns (77.81).
 """
 
 from __future__ import annotations

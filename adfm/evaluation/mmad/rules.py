@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from adfm.evaluation.mmad.answers import LETTERS, TYPES, Answer
 
 
+@runtime_checkable
 class Scoring(Protocol):
     """What the two scorings do differently."""
 

@@ -6,7 +6,7 @@ its question types, and the last row is the mean over the data sets that occur, 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +35,8 @@ class Table:
     """Data set, or `Average`, to column to estimate."""
     counts: dict[str, int]
     """How many answers `counted`, and how many did not, by reason; adds up to their number."""
+    read_by: dict[str, int]
+    """How many answers each reader read; see `Answer.read_by`."""
 
     def percent(self) -> dict[str, dict[str, float | None]]:
         """Give the values alone."""
@@ -65,14 +67,14 @@ def score(answers: Sequence[Answer], scoring: Scoring, *, resamples: int = 1000,
             for column, statistic in cells.items():
                 found[row, column].append(statistic)
     rows = {
-        row: {column: _estimate(value, found[row, column]) for column, value in cells.items()}
+        row: {column: _estimate(float(value[0]), found[row, column]) for column, value in cells.items()}
         for row, cells in values.items()
     }
     for row, cells in rows.items():
         for column, cell in cells.items():
             if cell["value"] is None:
                 cell["reason"] = _reason(row, column, rows)
-    return Table(rows=rows, counts=counts)
+    return Table(rows=rows, counts=counts, read_by=dict(Counter(answer.read_by for answer in answers)))
 
 
 def tables(answers: Sequence[Answer], *, resamples: int = 1000, seed: int = 0) -> dict[str, Table]:
@@ -136,13 +138,11 @@ def _rows(
     return rows
 
 
-def _estimate(value: Statistic, resampled: Sequence[Statistic]) -> Estimate:
-    if np.isnan(value[0]):
+def _estimate(share: float, resampled: Sequence[Statistic]) -> Estimate:
+    if np.isnan(share):
         return {"value": None}
     bounds = interval(np.concatenate(resampled)) if resampled else None
-    return {"value": 100 * float(value[0])} | (
-        {"low": 100 * bounds[0], "high": 100 * bounds[1]} if bounds is not None else {}
-    )
+    return {"value": 100 * share} | ({} if bounds is None else {"low": 100 * bounds[0], "high": 100 * bounds[1]})
 
 
 def _reason(row: str, column: str, rows: dict[str, dict[str, Estimate]]) -> str:

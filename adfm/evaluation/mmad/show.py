@@ -15,7 +15,8 @@ def shown(scoring: str, table: Table) -> str:
     """Show one table, the data sets side by side, then what became of the answers and why cells are empty."""
     cells = [[column, *(_cell(row[column]) for row in table.rows.values())] for column in table.rows[AVERAGE]]
     counts = ", ".join(f"{count} {what}" for what, count in table.counts.items())
-    lines = [markdown([f"{scoring} scoring", *table.rows], cells), f"answers: {counts}"]
+    readers = ", ".join(f"{reader} ({count})" for reader, count in table.read_by.items())
+    lines = [markdown([f"{scoring} scoring", *table.rows], cells), f"answers: {counts}; read by: {readers}"]
     for name, row in table.rows.items():
         lines += [f"no value: {name}, {column}: {cell['reason']}" for column, cell in row.items() if "reason" in cell]
     return "\n".join(lines)
