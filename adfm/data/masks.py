@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
+from PIL import Image
 from skimage.measure import label, regionprops
 from skimage.morphology import dilation as dilate
 
@@ -17,15 +18,19 @@ from adfm.types import Box
 
 ABOVE = 127
 """Where files carry JPEG-like noise, defect is above this grey value."""
+LABELS = 32
+"""A file without JPEG compression whose values all lie below this numbers its classes: 0 is background."""
+SAME_SHAPE = 0.01
+"""A mask whose aspect ratio differs from the image's by at most this share is the same picture in another size."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskFiles:
-    """A mask kept in grey files of the image's size; of several, their union."""
+    """A mask kept in grey files; of several, their union. A file of another size is brought to the image's."""
 
     files: tuple[Path, ...]
-    above: int = ABOVE
-    """A pixel is defect above this grey value; 0 where every value but 0 names a defect."""
+    above: int | None = ABOVE
+    """A pixel is defect above this value; 0 where every value but 0 names a defect; None decides for each file."""
     dilation: float = 0.01
     """See `boxes_from_mask`."""
     min_area: int = 5
@@ -35,16 +40,13 @@ class MaskFiles:
         """Return the pixels of an image of `size` (width, height).
 
         Raises:
-            DataError: A file is missing, cannot be decoded or has another size.
+            DataError: A file is missing, cannot be decoded or has another shape than the image as shown.
         """
         defect = np.zeros((size[1], size[0]), bool)
         for file in self.files:
-            grey = read_grey(file)
-            if grey.shape != defect.shape:
-                raise DataError(
-                    f"{file}: the mask is {grey.shape[1]} x {grey.shape[0]}, its image {size[0]} x {size[1]}"
-                )
-            defect |= grey > self.above
+            values = read_grey(file)
+            above = threshold(file, values) if self.above is None else self.above
+            defect |= _fitted(file, values > above, size)
         return defect
 
     def boxes(self, size: tuple[int, int]) -> tuple[Box, ...]:
@@ -55,6 +57,38 @@ class MaskFiles:
 @lru_cache(maxsize=1 << 17)
 def _boxes(mask: MaskFiles, size: tuple[int, int]) -> tuple[Box, ...]:
     return boxes_from_mask(mask.read(size), dilation=mask.dilation, min_area=mask.min_area)
+
+
+def threshold(file: Path, values: UInt8[np.ndarray, "height width"]) -> int:
+    """Decide above which value a pixel of a user's mask is defect.
+
+    Files of 0 and 1, and others that number their classes from 0 (all below 32), take every value but 0; every other
+    file takes what is above 127, and so does a JPEG, where small values are noise.
+    """
+    numbered = file.suffix.lower() not in (".jpg", ".jpeg") and int(values.max(initial=0)) < LABELS
+    return 0 if numbered else ABOVE
+
+
+def _fitted(
+    file: Path, defect: Bool[np.ndarray, "rows columns"], size: tuple[int, int]
+) -> Bool[np.ndarray, "height width"]:
+    """Bring a mask of the image's shape to its size, each pixel that of the nearest."""
+    width, height = defect.shape[1], defect.shape[0]
+    if (width, height) == size:
+        return defect
+    if _same_shape((width, height), size):
+        return np.asarray(Image.fromarray(defect).resize(size, Image.Resampling.NEAREST))
+    sizes = f"the mask is {width} x {height}, its image {size[0]} x {size[1]}"
+    if _same_shape((height, width), size):
+        raise DataError(
+            f"{file}: {sizes}: it fits the image as stored, not as shown; turn the mask as the image's EXIF "
+            "orientation says, or remove that orientation"
+        )
+    raise DataError(f"{file}: {sizes}: another shape; a mask must show the whole image")
+
+
+def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    return abs(first[0] * second[1] / (first[1] * second[0]) - 1) <= SAME_SHAPE
 
 
 def ellipse(size: int) -> np.ndarray:

@@ -7,21 +7,22 @@ import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
+from adfm.data.images import read_image, read_size
 from adfm.errors import DataError
 
 KNOWN_FILES = 65536
 """Image files whose hash and size are remembered; an entry takes a few hundred bytes."""
+READING = 2
+"""Counts up when `adfm.data.images` makes other pixels of the same file, so that kept features are made again."""
 HELD_BYTES = 256 * 2**20
 """Of files that were read for their key and wait to be decoded: a few steps of large images."""
 
@@ -38,11 +39,7 @@ class ImageKey:
 
 
 class ImageReader:
-    """Reads images for one image processor.
-
-    Pixels are taken as they are stored: an EXIF orientation is not applied, since masks and boxes refer to stored
-    pixels.
-    """
+    """Reads images for one image processor, as `adfm.data.images` shows them: boxes refer to these pixels."""
 
     def __init__(self, image_processor: Any) -> None:
         self.image_processor = image_processor
@@ -69,7 +66,7 @@ class ImageReader:
     @property
     def settings(self) -> str:
         """Everything that decides how pixels become patches, as canonical JSON."""
-        return json.dumps(self.image_processor.to_dict(), sort_keys=True, default=str)
+        return json.dumps([READING, self.image_processor.to_dict()], sort_keys=True, default=str)
 
     def key(self, path: Path) -> ImageKey:
         """Return the key of an image file; a file that changed on disk gets a new one.
@@ -99,11 +96,7 @@ class ImageReader:
         Raises:
             DataError: if the file cannot be decoded, or is read again and no longer the one the key was made from.
         """
-        content = self._content(key)
-        try:
-            pixels = Image.open(BytesIO(content)).convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{key.path}: cannot decode this image ({error})") from error
+        pixels = read_image(key.path, self._content(key))
         processed = self.image_processor(images=[pixels], return_tensors="pt")
         if tuple(processed["image_grid_thw"][0].tolist()) != key.grid:
             raise RuntimeError(f"{key.path}: the image processor made another grid than {key.grid}")
@@ -111,13 +104,7 @@ class ImageReader:
 
     def _read_key(self, path: Path, modified: int, size: int) -> ImageKey:
         content = _read(path)
-        try:
-            with Image.open(BytesIO(content)) as header:
-                width, height, mode = *header.size, header.mode
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: not an image that can be read ({error})") from error
-        if mode.startswith(("I", "F")):
-            raise DataError(f"{path}: pixels are stored as {mode}, not as 8 bits per channel; convert the file first")
+        width, height = read_size(path, content)
         limits = self.image_processor.size
         try:
             seen_height, seen_width = smart_resize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from adfm.errors import DataError
 from adfm.models import images
@@ -74,15 +74,13 @@ def test_files_that_wait_to_be_decoded_are_bounded(
 
 
 def test_unusable_images_are_named(reader: ImageReader, tmp_path: Path) -> None:
-    missing, text, elongated, deep = (tmp_path / name for name in ("missing.png", "text.png", "line.png", "deep.png"))
+    missing, text, elongated = (tmp_path / name for name in ("missing.png", "text.png", "line.png"))
     text.write_text("no pixels here")
     Image.new("RGB", (1000, 2)).save(elongated)
-    Image.fromarray(np.zeros((60, 60), dtype=np.uint16)).save(deep)
     for path, reason in {
         missing: "cannot read this image",
         text: "not an image that can be read",
         elongated: "cannot be resized for the model",
-        deep: "not as 8 bits per channel",
     }.items():
         with pytest.raises(DataError, match=reason) as caught:
             reader.key(path)
@@ -93,5 +91,17 @@ def test_torn_image_is_named(reader: ImageReader, tmp_path: Path) -> None:
     path = tmp_path / "torn.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (112, 112, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"torn.png: cannot decode"):
+    with pytest.raises(DataError, match=r"torn.png: cannot be decoded"):
         reader.patches(reader.key(path))
+
+
+def test_the_tower_sees_the_image_as_it_is_shown(reader: ImageReader, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4095, (84, 56), dtype=np.uint16)
+    turned, upright = tmp_path / "turned.png", tmp_path / "upright.png"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(turned, exif=exif)
+    Image.fromarray(np.rint(np.rot90(pixels, -1) * (255 / 4095)).astype(np.uint8)).save(upright)
+    first, second = reader.key(turned), reader.key(upright)
+    assert first.grid == second.grid == (1, 4, 6)
+    assert torch.equal(reader.patches(first), reader.patches(second))

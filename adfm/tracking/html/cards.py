@@ -11,8 +11,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from adfm.data.images import read_image
+from adfm.errors import DataError
 from adfm.evaluation import localization
 from adfm.evaluation.prediction import Prediction
 from adfm.types import Box
@@ -133,9 +133,8 @@ def counts(cards: Sequence[Card]) -> dict[str, int]:
 def thumbnail(path: str) -> str | None:
     """Return the image as a small JPEG in a `data:` address; None if the file is gone or cannot be read."""
     try:
-        with Image.open(Path(path)) as image:
-            small = image.convert("RGB")
-    except OSError:
+        small = read_image(Path(path))
+    except DataError:
         return None
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
