@@ -12,10 +12,13 @@ from adfm.config.compose import build, check, compose, conf_folder, options, shi
 from adfm.config.schema import METRICS, SCORES
 from adfm.evaluation import bootstrap, score
 
-ROOT_NEEDED = ("magnetic_tile", "mvtec", "manifest")
+ROOT_NEEDED = (
+    *("magnetic_tile", "mvtec", "manifest", "mmad"),
+    *("coco", "dagm2007", "deeppcb", "elpv", "folder", "kolektor_sdd", "kolektor_sdd2", "neu_det", "real_iad"),
+)
 """Data sets that lie where the user says."""
 GROUPS = ["dataset", "debug", "engine", "experiment", "logger", "model", "objective", "optimizer", "reasoning"]
-GROUPS += ["reward", "rollout"]
+GROUPS += ["reward", "rollout", "sampling"]
 
 
 def overrides_of(group: str, option: str) -> list[str]:
@@ -26,6 +29,8 @@ def overrides_of(group: str, option: str) -> list[str]:
         ]
     if group == "reasoning" and option == "single_stage":
         return ["reasoning=single_stage", "reward=roam"]
+    if group == "reasoning" and option == "mmad":
+        return ["reasoning=mmad", "reward=roam", "~reward.terms.roam"]
     return [f"{group}={option}"]
 
 
