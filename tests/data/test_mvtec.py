@@ -80,8 +80,41 @@ def test_nothing_is_opened_before_it_is_asked_for(root: Path):
     for file in (root / "bottle").rglob("*.png"):
         file.write_bytes(b"")
     sample = opened("mvtec", root, "dataset.category=bottle", *_shots(2, 1)).split("test")[-1]
-    with pytest.raises(DataError, match=re.escape(f"{sample.image}: is not an image that can be read")):
+    with pytest.raises(DataError, match=re.escape(f"{sample.image}: is empty (0 bytes)")):
         _ = sample.boxes
+
+
+def test_thousands_are_listed_by_name_alone(tmp_path: Path):
+    """Empty files: whatever opened one would raise."""
+    for folder, number in {"train/good": 1000, "test/good": 500, "test/bent": 750, "ground_truth/bent": 750}.items():
+        (tmp_path / "gadget" / folder).mkdir(parents=True)
+        for place in range(number):
+            ending = "_mask" if folder.startswith("ground_truth") else ""
+            (tmp_path / "gadget" / folder / f"{place:04d}{ending}.png").touch()
+    data = opened("mvtec", tmp_path, "dataset/split=published")
+    assert _counts(data) == {"train": {None: 800}, "val": {None: 200}, "test": {None: 500, "bent": 750}}
+    assert len(pickle.dumps(data.split("test"))) < 1000 * len(data.split("test"))
+
+
+def test_upper_case_other_alphabets_and_links(root: Path):
+    home = root / "bottle"
+    for folder in ("test", "ground_truth"):
+        (home / folder / "broken_large").rename(home / folder / "Öffnung_gesprungen")
+    mask = home / "ground_truth" / "Öffnung_gesprungen" / "003_mask.png"
+    mask.rename(mask.with_suffix(".PNG"))
+    mask.with_name("002_mask.png").rename(root / "elsewhere.png")
+    mask.with_name("002_mask.png").symlink_to(root / "elsewhere.png")
+    image = home / "test" / "Öffnung_gesprungen" / "003.png"
+    image.rename(image.with_suffix(".PNG"))
+    image.with_name("._000.png").write_bytes(b"left by another system")
+    home.rename(root / "瓶")
+    (root / "flasche").symlink_to(root / "瓶", target_is_directory=True)
+    data = opened("mvtec", root, "dataset/split=published", "dataset.category=['瓶',flasche]")
+    assert _counts(data)["test"] == {None: 6, "Öffnung gesprungen": 10}
+    found = {sample.id: sample for sample in data.split("test")}
+    for category in ("瓶", "flasche"):
+        for name in ("002", "003"):
+            assert found[f"{category}/test/Öffnung_gesprungen/{name}"].boxes == ((6.0, 4.0, 20.0, 10.0),)
 
 
 def test_a_sample_has_box_mask_reference_and_knowledge(root: Path):
@@ -133,6 +166,13 @@ def test_what_is_missing_is_named(root: Path):
         opened("mvtec", root / "bottle" / "test").split("train")
     with pytest.raises(DataError, match=re.escape(f"{root / 'no'}: no such folder")):
         opened("mvtec", root / "no").split("train")
+    _image(root / "gadget" / "train" / "good" / "001.bmp", 0)
+    twice = f"{root}/gadget/train/good/001.png: 001.bmp has the same name but for the suffix; keep one of them"
+    with pytest.raises(DataError, match=re.escape(twice)):
+        opened("mvtec", root, "dataset.category=gadget").split("train")
+    (root / "gadget" / "train" / "good").rename(root / "gadget" / "train" / "ok")
+    with pytest.raises(DataError, match=re.escape(f"{root}/gadget/train/good: cannot be listed (No such file")):
+        opened("mvtec", root, "dataset.category=gadget").split("train")
     (root / "bottle" / "ground_truth" / "broken_large" / "003_mask.png").unlink()
     with pytest.raises(DataError, match=re.escape("broken_large/003_mask.png: cannot be read (No such file")):
         opened("mvtec", root, "dataset.category=bottle", "dataset/split=published").fingerprint()
