@@ -14,6 +14,7 @@ from adfm.evaluation import bootstrap, score
 
 ROOT_NEEDED = (
     *("magnetic_tile", "mvtec", "manifest", "mmad"),
+    *("btad", "dtd_synthetic", "goodsad", "mpdd", "mvtec_ad2", "mvtec_loco", "visa", "visa_raw"),
     *("coco", "dagm2007", "deeppcb", "elpv", "folder", "kolektor_sdd", "kolektor_sdd2", "neu_det", "real_iad"),
 )
 """Data sets that lie where the user says."""
