@@ -24,6 +24,8 @@ class Listing:
     """`train`, `val` and `test`; a set without a published split has all in `test`."""
     excluded: dict[str, str] = field(default_factory=dict)
     """What was left out, by name, with the reason."""
+    has_knowledge: bool = False
+    """Whether the samples have all the knowledge that they shall have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,8 @@ class Benchmark:
         }
 
     def _knowledge(self) -> dict[str, str]:
+        if self._listing.has_knowledge:
+            return dict.fromkeys((one.category for part in self._listing.parts.values() for one in part), "")
         types: dict[str, set[str]] = {}
         for samples in self._listing.parts.values():
             for sample in samples:

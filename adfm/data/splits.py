@@ -2,7 +2,7 @@
 
 A split takes samples in the parts where their data set publishes them and returns the parts of a run. Variants are
 classes beside each other; what one draws depends on its seed, the category and the type alone, so another category or
-type beside it changes nothing.
+type beside it changes nothing. Images are drawn: samples of one image, as the questions about it, stay together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -82,19 +83,20 @@ class FewShot:
                     continue
                 order = self._order(cell, members, needed=1 if part == "test" else 0)
                 first, second = self.shots_per_type, self.shots_per_type + self.val_shots_per_type
-                train += _sorted(order[:first])
-                val += _sorted(order[first:second])
+                train += _of(order[:first], members)
+                val += _of(order[first:second], members)
                 if part == "test":
-                    taken = {sample.id for sample in order[:second]}
-                    test = [sample for sample in test if sample.id not in taken]
+                    taken = set(order[:second])
+                    test = [sample for sample in test if sample.image not in taken]
         return {"train": train, "val": val, "test": test}
 
-    def _order(self, cell: tuple[str, str], members: list[Sample], needed: int) -> list[Sample]:
-        if len(members) < self.shots_per_type + self.val_shots_per_type + needed:
+    def _order(self, cell: tuple[str, str], members: list[Sample], needed: int) -> list[Path]:
+        count = len({sample.image for sample in members})
+        if count < self.shots_per_type + self.val_shots_per_type + needed:
             category, kind = cell
             left = " with one left to test" if needed else ""
             raise DataError(
-                f"{category}, {kind}: has {len(members)} images, too few for "
+                f"{category}, {kind}: has {count} images, too few for "
                 f"dataset.split.shots_per_type={self.shots_per_type} and "
                 f"dataset.split.val_shots_per_type={self.val_shots_per_type}{left}"
             )
@@ -174,10 +176,16 @@ def _cells(samples: Iterator[Sample] | Sequence[Sample]) -> Iterator[tuple[tuple
     yield from cells.items()
 
 
-def _shuffled(members: Sequence[Sample], seed: int, cell: tuple[str, str]) -> list[Sample]:
-    order = _sorted(members)
+def _shuffled(members: Sequence[Sample], seed: int, cell: tuple[str, str]) -> list[Path]:
+    """Return the images in an order that depends on the seed and the cell; before, they are in that of the ids."""
+    order = list(dict.fromkeys(sample.image for sample in _sorted(members)))
     Random(f"{seed} {' '.join(cell)}").shuffle(order)
     return order
+
+
+def _of(images: Sequence[Path], members: Sequence[Sample]) -> list[Sample]:
+    chosen = set(images)
+    return _sorted([sample for sample in members if sample.image in chosen])
 
 
 def _sorted(samples: Sequence[Sample]) -> list[Sample]:
@@ -185,13 +193,12 @@ def _sorted(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _shared_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Take a share of each category and type out; both lists keep the order."""
-    taken = {
-        sample.id
-        for cell, members in _cells(samples)
-        for sample in _shuffled(members, seed, cell)[: round(share * len(members))]
-    }
-    return [one for one in samples if one.id not in taken], [one for one in samples if one.id in taken]
+    """Take a share of the images of each category and type out; both lists keep the order."""
+    taken: set[Path] = set()
+    for cell, members in _cells(samples):
+        order = _shuffled(members, seed, cell)
+        taken.update(order[: round(share * len(order))])
+    return [one for one in samples if one.image not in taken], [one for one in samples if one.image in taken]
 
 
 def grouped_split(
