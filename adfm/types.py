@@ -171,6 +171,8 @@ class Prompt:
     """Each letter of the prompt: True if it means anomalous, False if normal, None if it decides neither."""
     key: str
     """The right letter."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Each letter of the prompt: what it says there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

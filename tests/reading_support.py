@@ -35,12 +35,12 @@ def reward(option: str) -> Composite:
 
 def sample(number: int = 0, **changes: Any) -> Sample:
     """An anomalous sample with one box, or, without boxes, a normal one."""
-    boxes = changes.setdefault("boxes", ((20.0, 40.0, 120.0, 160.0),))
+    boxes = changes.pop("boxes", ((20.0, 40.0, 120.0, 160.0),))
     known: dict[str, Any] = {
         "id": f"sample-{number}",
         "image": Path(f"{number}.png"),
-        "width": 224,
-        "height": 224,
+        "stated_size": (224, 224),
+        "stated_boxes": boxes,
         "category": "brick",
         "anomalous": bool(boxes),
         "defect_type": "scratch" if boxes else None,

@@ -6,16 +6,17 @@ from random import Random
 from typing import ClassVar
 
 from adfm.reasoning import phrases
+from adfm.reasoning.questions import DETECTION
 from adfm.reasoning.released import ReleasedAnomalyR1
 from adfm.reasoning.template import StagedTemplate
-from adfm.types import Prompt, Sample
+from adfm.types import Prompt
 
 
 class SingleStage(StagedTemplate):
-    """Ask the sample's own multiple-choice question, or else the detection question.
+    """Think, then one letter.
 
     Source: the prompt and the tags of `chaoyuhao/AnomalyR1:open-r1-multimodal/src/open_r1/grpo_rec.py` in other words.
-    Its `problem` format is not released. Options of the sample's own question keep their order and letters, as in MMAD.
+    Its `problem` format is not released.
     """
 
     name: ClassVar[str] = "single_stage"
@@ -23,15 +24,6 @@ class SingleStage(StagedTemplate):
     reasoning = ("think",)
     boxes = None
     released = ReleasedAnomalyR1
-
-    def _choices(self, sample: Sample) -> tuple[str, dict[str, str], dict[str, bool | None], str]:
-        asked = sample.question
-        if asked is None:
-            return super()._choices(sample)
-        choices: dict[str, bool | None] = dict.fromkeys(asked.options)
-        if asked.kind == "detection":
-            choices |= {letter: (letter == asked.answer) == sample.anomalous for letter in asked.options}
-        return asked.text, dict(asked.options), choices, asked.answer
 
     def choices_without_sample(self, key: str) -> dict[str, bool | None]:
         """Return the letters A to E, MMAD's largest set, without a meaning.
@@ -45,12 +37,9 @@ class SingleStage(StagedTemplate):
 
     def _reference_stages(self, prompt: Prompt, rng: Random) -> dict[str, str]:
         """Say what is seen, what the right option says, and its letter: a small model finds the letter by the text."""
-        sample = prompt.sample
-        if sample.question is None or sample.question.kind == "detection":
-            said = self._choices(sample)[1][prompt.key].rstrip(".")
-            seen = [phrases.finding(sample, rng), f"{said}."]
-        else:
-            seen = [rng.choice(phrases.OPTION).format(text=sample.question.options[prompt.key].rstrip("."))]
+        question, seen = prompt.sample.question, [self._insight(prompt, rng)]
+        if question is None or question.kind == DETECTION:
+            seen.append(f"{prompt.options[prompt.key].rstrip('.')}.")
         return {"think": " ".join([*seen, phrases.conclusion(prompt.key, rng)])}
 
 

@@ -11,7 +11,9 @@ from random import Random
 from typing import Any, ClassVar
 
 from adfm.errors import ConfigError, DataError
+from adfm.reasoning import phrases
 from adfm.reasoning.layout import Layout
+from adfm.reasoning.questions import DETECTION, Asked, own
 from adfm.reasoning.released import ReleasedADFM, ReleasedAnomalyR1
 from adfm.reasoning.strict import Strict
 from adfm.types import Frame, Frames, Message, Prompt, Sample, Verdict
@@ -19,6 +21,8 @@ from adfm.types import Frame, Frames, Message, Prompt, Sample, Verdict
 
 class StagedTemplate(ABC):
     """Ask with one user turn, read tagged stages. A method is a subclass: its stages, its readings, its reference text.
+
+    Asked is the sample's own multiple-choice question, whose options keep their order and letters, or else detection.
 
     Texts may use the fields `{category}`, `{width}` and `{height}` (of the image as the model sees it), `{frame}` (the
     coordinate system in words), `{question}`, `{options}`, and each stage's name for its tag.
@@ -52,7 +56,7 @@ class StagedTemplate(ABC):
 
         Args:
             instruction: the prompt's last text.
-            question: asks for detection.
+            question: asks for detection, where a sample has no question of its own.
             anomalous: what the letter for an anomalous sample says.
             normal: what the letter for a normal sample says.
             option: how one option is shown, with the fields `{letter}` and `{text}`.
@@ -92,8 +96,8 @@ class StagedTemplate(ABC):
             DataError: the sample has fewer reference images than the prompt shows.
         """
         frame = frames(sample.width, sample.height)
-        question, options, choices, key = self._choices(sample)
-        fields = self._fields(sample, frame) | {"question": question, "options": self._shown(options)}
+        asked = self._asked(sample)
+        fields = self._fields(sample, frame) | {"question": asked.text, "options": self._shown(asked.options)}
         content: list[dict[str, str]] = []
         for _ in self._reference_images(sample):
             content += [{"type": "text", "text": self._texts["reference_text"].format(**fields)}, {"type": "image"}]
@@ -109,8 +113,9 @@ class StagedTemplate(ABC):
             messages=(message,),
             images=(*self._reference_images(sample), sample.image),
             frame=frame,
-            choices=choices,
-            key=key,
+            choices=asked.choices,
+            key=asked.key,
+            options=asked.options,
         )
 
     def read(self, text: str, prompt: Prompt) -> Verdict:
@@ -150,15 +155,28 @@ class StagedTemplate(ABC):
             raise ValueError(f"{key!r} is not one of the letters {', '.join(choices)}")
         return choices
 
-    def _choices(self, sample: Sample) -> tuple[str, dict[str, str], dict[str, bool | None], str]:
-        """Return the detection question, its options, what each letter means, and the right letter."""
+    def _asked(self, sample: Sample) -> Asked:
+        """Return the sample's own question with its letters in its order, else the detection question."""
+        if sample.question is not None:
+            return own(sample.question, sample.anomalous)
         anomalous_letter, normal_letter = self.letters
         if self._shuffle_seed is not None and _coin(self._shuffle_seed, sample.id):
             anomalous_letter, normal_letter = normal_letter, anomalous_letter
         choices: dict[str, bool | None] = {letter: letter == anomalous_letter for letter in self.letters}
         options = {letter: self._meaning[letter == anomalous_letter] for letter in self.letters}
-        question = self._texts["question"].format(category=sample.category)
-        return question, options, choices, anomalous_letter if sample.anomalous else normal_letter
+        return Asked(
+            text=self._texts["question"].format(category=sample.category),
+            options=options,
+            choices=choices,
+            key=anomalous_letter if sample.anomalous else normal_letter,
+        )
+
+    def _insight(self, prompt: Prompt, rng: Random) -> str:
+        """Say in a reference completion what a closer look finds, or what the right option says."""
+        question = prompt.sample.question
+        if question is None or question.kind == DETECTION:
+            return phrases.finding(prompt.sample, rng)
+        return rng.choice(phrases.OPTION).format(text=prompt.options[prompt.key].rstrip("."))
 
     def _fields(self, sample: Sample, frame: Frame) -> dict[str, Any]:
         width, height = frame.image_size

@@ -14,7 +14,7 @@ from adfm.types import Prompt
 class ThreeStage(StagedTemplate):
     """One completion of three stages: suspicious regions as boxes, a closer look at them, the letter.
 
-    It always asks for detection: AD-FM's answer is anomalous or normal. Source: the stages and letters that the rewards
+    AD-FM's own answer is anomalous or normal, the letter of detection. Source: the stages and letters that the rewards
     of `hanawall/AD-FM:scripts/grpo/plugin_adfm.py` expect; its prompt is not released.
     """
 
@@ -28,5 +28,5 @@ class ThreeStage(StagedTemplate):
         sample = prompt.sample
         return {
             "think": phrases.suspicion(sample, prompt.frame.written(sample.boxes), rng),
-            "rethink": f"{phrases.finding(sample, rng)} {phrases.conclusion(prompt.key, rng)}",
+            "rethink": f"{self._insight(prompt, rng)} {phrases.conclusion(prompt.key, rng)}",
         }

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adfm.data.mmad import DETECTION, FOLDED, LETTERS, TYPES
 from adfm.errors import DataError
 
-LETTERS = ("A", "B", "C", "D", "E")
-DETECTION = "Anomaly Detection"
-TYPES = (
-    *(DETECTION, "Defect Classification", "Defect Localization", "Defect Description", "Defect Analysis"),
-    *("Object Classification", "Object Analysis"),
-)
-"""The seven columns, in MMAD's order."""
-FOLDED = {"Object Structure": "Object Analysis", "Object Details": "Object Analysis"}
-"""Question types of the file that count for another column."""
+__all__ = ["DETECTION", "FOLDED", "LETTERS", "TYPES", "Answer", "read_answers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +26,7 @@ class Answer:
     chosen: str | None
     """The letter that was read; None, or anything that is no letter A to E, where none could be read."""
     read_by: str
-    """Which of `adfm.evaluation.mmad.parsing.READERS` read it; `file` if the letter comes from a finished file."""
+    """Which of `adfm.reasoning.readers.READERS` read it; `file` if the letter comes from a finished file."""
 
     @property
     def dataset(self) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adfm.evaluation.mmad.parsing import READERS, anomalyr1, official, strict
+from adfm.reasoning.readers import READERS, anomalyr1, official, strict
 
 YES_NO = {"A": "Yes.", "B": "No."}
 FOUR = {"A": "A scratch on the cap", "B": "Crack", "C": "Hole", "D": "Stain"}
