@@ -15,6 +15,9 @@ from adfm.data.splits import Split
 from adfm.errors import ConfigError, DataError
 from adfm.types import Sample
 
+UNNAMED = "defect"
+"""The type of a defect whose kind the set does not tell."""
+
 
 @dataclass(slots=True)
 class Listing:
@@ -149,6 +152,8 @@ class Benchmark:
         types: dict[str, set[str]] = {}
         for samples in self._listing.parts.values():
             for sample in samples:
-                types.setdefault(sample.category, set()).update([sample.defect_type] if sample.defect_type else ())
+                named = types.setdefault(sample.category, set())
+                if sample.defect_type not in (None, UNNAMED):
+                    named.add(sample.defect_type)
         listed = {name: f"Possible defects: {', '.join(sorted(found))}." for name, found in types.items() if found}
         return {category: knowledge_of(self.name, category) or listed.get(category, "") for category in types}

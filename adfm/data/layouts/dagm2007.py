@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adfm.data.benchmark import Listing, Source
+from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.files import by_stem, folders, images
-from adfm.data.layouts.mvtec import UNNAMED
 from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.types import Sample

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adfm.data.benchmark import Listing, Source
+from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.files import images
-from adfm.data.layouts.mvtec import UNNAMED, tree
+from adfm.data.layouts.mvtec import tree
 from adfm.errors import DataError
 
 

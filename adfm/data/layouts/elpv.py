@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adfm.data.benchmark import Listing, Source
+from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.annotations import at, number, read_text
 from adfm.data.layouts.files import Names, inside
-from adfm.data.layouts.mvtec import UNNAMED
 from adfm.errors import ConfigError, DataError
 from adfm.types import Sample
 

@@ -12,9 +12,8 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import NoReturn
 
-from adfm.data.benchmark import Listing, Source
+from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.files import SUFFIXES, by_stem, folders
-from adfm.data.layouts.mvtec import UNNAMED
 from adfm.data.masks import ABOVE, MaskFiles
 from adfm.errors import DataError
 from adfm.types import Sample

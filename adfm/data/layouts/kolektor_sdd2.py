@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from adfm.data.benchmark import Listing, Source
+from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.files import by_stem, images
 from adfm.data.layouts.mask_labels import labelled
-from adfm.data.layouts.mvtec import UNNAMED
 from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.types import Sample

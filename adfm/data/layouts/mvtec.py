@@ -17,9 +17,6 @@ from adfm.types import Sample
 Masks = Callable[[Path, Sequence[Path]], Sequence[tuple[Path, ...]]]
 """Finds, in the folder of a type's masks, the mask files of each of its images; none for an image without."""
 
-UNNAMED = "defect"
-"""The type of a defect whose kind the set does not tell."""
-
 
 def mvtec(source: Source) -> Listing:
     """List MVTec AD as published: normals in train, normals and anomalies in test.

@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from adfm.data.benchmark import Listing, Source
-from adfm.data.layouts.mvtec import UNNAMED, masks_named, tree
+from adfm.data.benchmark import UNNAMED, Listing, Source
+from adfm.data.layouts.mvtec import masks_named, tree
 from adfm.types import Sample
 
 _LIGHT = re.compile(r"^\d+_(.+)$")

@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from adfm.data.benchmark import Listing, Source
-from adfm.data.layouts.mvtec import UNNAMED, masks_named, tree
+from adfm.data.benchmark import UNNAMED, Listing, Source
+from adfm.data.layouts.mvtec import masks_named, tree
 
 
 def visa(source: Source, *, two_class: bool = False) -> Listing:

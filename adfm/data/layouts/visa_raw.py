@@ -10,9 +10,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from adfm.data.benchmark import Listing, Source
+from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.files import Names, inside
-from adfm.data.layouts.mvtec import UNNAMED, plain
+from adfm.data.layouts.mvtec import plain
 from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.types import Sample
