@@ -1,207 +1,237 @@
-"""The project's own layout: one JSON line per sample, in `train.jsonl`, `val.jsonl` and `test.jsonl`.
+"""The project's own layout: a row for each sample, as JSON lines, CSV or parquet.
 
-A line needs `image`, `category` and `anomalous`. It may have `id` (else the image's path), `defect_type`, `mask`,
-`boxes` (else they come from the mask), `references`, `knowledge` (else that of the category in `knowledge.json`),
-`question` (`text`, `options`, `answer`, `kind`), `attributes`, and `width` and `height` (else the image says them).
-A mask is a path, or `{"files": [...], "above": 0}` for the union of files and another threshold than 127.
-Paths are relative to the manifest's folder and stay inside it.
+Either a file for each part (`train.jsonl`, `val.jsonl`, `test.jsonl`; a missing one is an empty part), or one file
+(`manifest.jsonl`, or any name) whose column `split` says the part. Likewise with `.csv` and `.parquet`.
+
+| key | what it holds | when it is missing |
+|---|---|---|
+| `image` | path | needed |
+| `category` | what is shown, in plain words | needed |
+| `anomalous`, or `label` | true or false; 1 or 0; anomalous or normal, bad or good, ... (`rows.LABELS`) | needed |
+| `split` | `train`, `val` or `test` | see above |
+| `id` | unique within the data set | the image's path |
+| `defect_type`, or `type` | in plain words | not known |
+| `mask` | path, several, polygons, COCO's `{"size", "counts"}`, or an object: see below | none |
+| `boxes` | `[[x0, y0, x1, y1], ...]`, in pixels, half-open | those of the mask |
+| `width`, `height` | of the image in pixels | the image says them |
+| `references` | paths of normal images | none |
+| `knowledge` | text | that of the category in `knowledge.json` beside the manifest |
+| `question` | `{"text", "options", "answer", "kind"}`; or the text, the others as columns beside it | none |
+| `attributes` | `{name: text or number}` | none |
+
+Options map letters to texts, or list the texts (A, B, ...). In CSV, cells with lists or objects hold JSON, and an empty
+cell is missing. A mask is the union of its files or segments: `{"files": [...], "above": 0}`, where a pixel is defect
+above that grey value (without `above` each file decides: see `adfm.data.masks.threshold`), or `{"segments": [...]}`,
+each what COCO calls a segmentation. Either may state its own `dilation` and `min_area`.
+
+Paths are relative to the root and stay inside it; a link that lies inside may lead out. Files are not looked for when
+rows are read: `python -m adfm.data` does it, and so does the fingerprint that every run begins with.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from adfm.data.cache import fingerprint_of
-from adfm.data.masks import ABOVE, MaskFiles
+from adfm.data.cache import fingerprint_of, write_atomically
+from adfm.data.mask_rows import DILATION, MIN_AREA
+from adfm.data.row_files import READERS, RowError, rows
+from adfm.data.rows import Reader, as_row
+from adfm.data.splits import Split
 from adfm.errors import DataError
-from adfm.types import Question, Sample
+from adfm.types import Dataset, Sample
 
 PARTS = ("train", "val", "test")
-_STATED = {"stated_size", "stated_boxes"}
-_KEYS = {field.name for field in fields(Sample)} - _STATED | {"width", "height", "boxes"}
-_NEEDED = ("image", "category", "anomalous")
+WHOLE = "manifest"
+"""Name of the one file with a `split` column."""
+STORED_ROWS = 20_000
+"""Samples up to which a run keeps whole rows of its split; of larger sets it keeps ids."""
 
 
-def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples as JSON lines, their paths relative to the manifest's folder."""
-    with path.open("w", encoding="utf-8") as file:
-        for sample in samples:
-            file.write(json.dumps(_as_line(sample, path.parent), ensure_ascii=False) + "\n")
-
-
-def _as_line(sample: Sample, folder: Path) -> dict[str, Any]:
-    line: dict[str, Any] = {}
-    for field in fields(Sample):
-        value = getattr(sample, field.name)
-        if value not in (None, (), "", {}) and field.name not in _STATED:
-            line[field.name] = _plain(value, folder)
-    if sample.stated_size is not None:
-        line["width"], line["height"] = sample.stated_size
-    if sample.stated_boxes is not None:
-        line["boxes"] = sample.stated_boxes
-    return line
-
-
-def _plain(value: Any, folder: Path) -> Any:
-    if isinstance(value, Path):
-        return value.relative_to(folder).as_posix()
-    if isinstance(value, tuple):
-        return [_plain(item, folder) for item in value]
-    if isinstance(value, MaskFiles):
-        files = _plain(value.files, folder)
-        return files[0] if len(files) == 1 and value.above == ABOVE else {"files": files, "above": value.above}
-    if isinstance(value, Question):
-        return {key.name: _plain(getattr(value, key.name), folder) for key in fields(Question)}
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def read_manifest(
-    path: Path, *, knowledge: Mapping[str, str] | None = None, dilation: float = 0.01, min_area: int = 5
-) -> list[Sample]:
-    """Read a JSONL manifest; `knowledge` is per category; `dilation` and `min_area` as in `boxes_from_mask`.
+def read_manifest(path: Path, reader: Reader | None = None) -> list[Sample]:
+    """Read one file, whatever parts its rows are of; the root is by default its folder.
 
     Raises:
-        DataError: A line is not JSON, lacks a key or has an unknown one, contradicts itself or names a missing file.
-        The
-            message gives manifest and line.
+        DataError: A row cannot be read, lacks a key or has an unknown one, or contradicts itself. The message gives
+            file and row.
     """
-    samples, seen = [], {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
+    return [sample for _, sample in _read(path, reader or Reader(root=path.parent))]
+
+
+def _read(path: Path, reader: Reader) -> list[tuple[str | None, Sample]]:
+    found, seen = [], {}
+    for where, row in rows(path):
         try:
-            sample = _sample(_parse(text), path.parent, knowledge or {}, dilation, min_area)
+            sample = reader.sample(row)
         except DataError as error:
-            raise DataError(f"{path}, line {number}: {error}") from error
-        first = seen.setdefault(sample.id, number)
-        if first != number:
-            raise DataError(f"{path}, line {number}: id {sample.id!r} was already used in line {first}")
-        samples.append(sample)
-    return samples
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        line = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON ({error})") from error
-    if not isinstance(line, dict):
-        raise DataError("not a JSON object")
-    missing = [key for key in _NEEDED if key not in line]
-    if missing:
-        raise DataError(f"lacks {', '.join(missing)}")
-    unknown = sorted(set(line) - _KEYS)
-    if unknown:
-        raise DataError(f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
-    if not isinstance(line["anomalous"], bool):
-        raise DataError(f"anomalous must be true or false, not {line['anomalous']!r}")
-    return line
-
-
-def _inside(folder: Path, relative: object) -> Path:
-    pure = PurePosixPath(str(relative))
-    if pure.is_absolute() or ".." in pure.parts:
-        raise DataError(f"path {str(relative)!r} leaves the manifest's folder")
-    path = folder / pure
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    return path
-
-
-def _sample(line: dict[str, Any], folder: Path, knowledge: Mapping[str, str], dilation: float, min_area: int) -> Sample:
-    image = _inside(folder, line["image"])
-    size = (line["width"], line["height"]) if "width" in line and "height" in line else None
-    boxes = tuple(_box(box, size) for box in line["boxes"]) if "boxes" in line else None
-    if boxes and not line["anomalous"]:
-        raise DataError("has boxes but anomalous is false")
-    return Sample(
-        id=str(line.get("id", line["image"])),
-        image=image,
-        stated_size=size,
-        category=str(line["category"]),
-        anomalous=line["anomalous"],
-        defect_type=line.get("defect_type"),
-        stated_boxes=boxes,
-        mask=_mask(folder, line["mask"], dilation, min_area) if "mask" in line else None,
-        references=tuple(_inside(folder, path) for path in line.get("references", ())),
-        knowledge=line.get("knowledge", knowledge.get(line["category"], "")),
-        question=_question(line["question"]) if "question" in line else None,
-        attributes=line.get("attributes", {}),
-    )
-
-
-def _mask(folder: Path, value: Any, dilation: float, min_area: int) -> MaskFiles:
-    stated: dict[str, Any] = value if isinstance(value, dict) else {"files": [value]}
-    try:
-        files = tuple(_inside(folder, path) for path in stated["files"])
-        return MaskFiles(files, above=int(stated.get("above", ABOVE)), dilation=dilation, min_area=min_area)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"mask must be a path, or files and above, not {value!r}") from error
-
-
-def _box(values: object, size: tuple[int, int] | None) -> tuple[float, float, float, float]:
-    if not isinstance(values, list) or len(values) != 4 or not all(isinstance(v, int | float) for v in values):
-        raise DataError(f"box {values!r} is not [x0, y0, x1, y1]")
-    x0, y0, x1, y1 = (float(value) for value in values)
-    if not (0 <= x0 < x1 and 0 <= y0 < y1) or (size is not None and (x1 > size[0] or y1 > size[1])):
-        where = "the image" if size is None else f"the {size[0]} x {size[1]} image"
-        raise DataError(f"box {values!r} does not lie in {where}")
-    return x0, y0, x1, y1
-
-
-def _question(values: Any) -> Question:
-    try:
-        question = Question(**values)
-    except TypeError as error:
-        raise DataError(f"question: {error}") from error
-    if question.answer not in question.options:
-        raise DataError(f"question: answer {question.answer!r} is not one of {', '.join(question.options)}")
-    return question
+            raise RowError(path, where, error) from error
+        part = row.get("split")
+        if part not in (None, *PARTS):
+            raise RowError(path, where, f"split must be {', '.join(PARTS)}, not {part!r}")
+        first = seen.setdefault(sample.id, where)
+        if first != where:
+            raise RowError(path, where, f"id {sample.id!r} was already used in {first}")
+        found.append((part, sample))
+    return found
 
 
 class Manifest:
     """A data set in the project's own layout (see this module).
 
     Args:
-        root: Folder with `train.jsonl`, `val.jsonl`, `test.jsonl` (a missing one is an empty part) and, by option,
-            `knowledge.json`, which maps a category to its text.
+        root: Folder that paths are relative to.
+        manifest: The file, or the folder of the files; by default the root.
         name: What tables call it.
-        dilation: See `adfm.data.masks.boxes_from_mask`; for lines with a mask and no boxes.
+        split: Divides the rows into train, val and test; those that name no part count as test. By default every row
+            stays where the manifest puts it, and must say where.
+        dilation: See `adfm.data.masks.boxes_from_mask`; for rows with a mask and no boxes.
         min_area: Likewise.
 
     Raises:
-        DataError: No part exists, or a line is wrong; the message gives file and line.
+        DataError: There is no such file, or a row is wrong; the message gives file and row.
     """
 
-    def __init__(self, root: str | Path, *, name: str = "manifest", dilation: float = 0.01, min_area: int = 5) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        manifest: str | Path | None = None,
+        name: str = "manifest",
+        split: Split | None = None,
+        dilation: float = DILATION,
+        min_area: int = MIN_AREA,
+    ) -> None:
         self.name = name
         self.root = Path(root)
-        knowledge = read_knowledge(self.root / "knowledge.json")
-        found = {part: self.root / f"{part}.jsonl" for part in PARTS}
-        if not any(path.is_file() for path in found.values()):
-            raise DataError(f"{self.root}: has none of {', '.join(path.name for path in found.values())}")
-        self._parts = {
-            part: read_manifest(path, knowledge=knowledge, dilation=dilation, min_area=min_area)
-            if path.is_file()
-            else []
-            for part, path in found.items()
-        }
+        place = self.root if manifest is None else Path(manifest)
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: no such folder; set dataset.root to where the images lie")
+        files = _files(place)
+        knowledge = read_knowledge((place if place.is_dir() else place.parent) / "knowledge.json")
+        reader = Reader(root=self.root, knowledge=knowledge, dilation=dilation, min_area=min_area)
+        parts: dict[str, list[Sample]] = {part: [] for part in PARTS}
+        for stem, path in files.items():
+            for part, sample in _read(path, reader):
+                parts[_part(path, stem, part, sample, divided=split is not None)].append(sample)
+        if not any(parts.values()):
+            raise DataError(f"{place}: lists no sample")
+        self._parts = parts if split is None else split(parts)
 
     def split(self, name: str) -> Sequence[Sample]:
         """Return the samples of `train`, `val` or `test`, in the manifest's order."""
         return part_of(self._parts, name)
 
     def fingerprint(self) -> str:
-        """Return a hash of every sample's labels and of the bytes of its files."""
+        """Return a hash of every sample's labels and of the bytes of its files; DataError for a missing file."""
         return fingerprint_of(self._parts)
+
+
+def _files(place: Path) -> dict[str, Path]:
+    """Find the files of a manifest by their stem."""
+    if place.is_file():
+        return {place.stem: place}
+    found: dict[str, Path] = {}
+    for path in [place / f"{stem}{suffix}" for stem in (*PARTS, WHOLE) for suffix in READERS]:
+        if path.is_file():
+            rival = found.get(path.stem) or (next(iter(found.values()), None) if path.stem == WHOLE else None)
+            if rival is not None:
+                raise DataError(
+                    f"{place}: has {rival.name} and {path.name}; keep one, or name it: dataset.manifest=..."
+                )
+            found[path.stem] = path
+    if not found:
+        names = ", ".join(f"{stem}.jsonl" for stem in (*PARTS, WHOLE))
+        raise DataError(f"{place}: has none of {names} (or {', '.join([*READERS][1:])})")
+    return found
+
+
+def _part(path: Path, stem: str, part: str | None, sample: Sample, *, divided: bool) -> str:
+    if stem in PARTS:
+        if part not in (None, stem):
+            raise DataError(f"{path}: {sample.id!r} has split {part!r}")
+        return stem
+    if part is None and not divided:
+        raise DataError(
+            f"{path}: {sample.id!r} lacks split ({', '.join(PARTS)}); add it, or choose a split: "
+            "dataset/split=fraction or clustered"
+        )
+    return part or "test"
+
+
+def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples as JSON lines, their paths relative to the manifest's folder; whole or not at all."""
+    _write(path, (_row(sample, path.parent) for sample in samples))
+
+
+def export(dataset: Dataset, folder: Path, root: Path | None = None) -> Path:
+    """Write all parts of a data set as `manifest.jsonl`, whole or not at all; return the root of its paths.
+
+    `dataset=manifest dataset.root=<root> dataset.manifest=<folder>` reads the same samples. The root is by default the
+    deepest folder that holds all files.
+
+    Raises:
+        DataError: The folder holds another manifest already, or a sample has no form there; the message names it.
+    """
+    others = {"knowledge.json", *(f"{part}{suffix}" for part in PARTS for suffix in READERS)}
+    taken = [name for name in sorted(others) if (folder / name).is_file()]
+    if taken:
+        raise DataError(f"{folder}: holds another manifest ({', '.join(taken)}); take an empty folder")
+    parts = {part: dataset.split(part) for part in PARTS}
+    root = _common(parts) if root is None else root
+    _write(
+        folder / f"{WHOLE}.jsonl",
+        ({"split": part, **_row(sample, root)} for part, samples in parts.items() for sample in samples),
+    )
+    return root
+
+
+def store(dataset: Dataset, folder: Path) -> None:
+    """Keep the split of a run: `manifest.jsonl` as `export` writes it, and `about.json` with its root and the counts.
+
+    Of a data set with more than 20,000 samples, and of one that a manifest has no form for, rows hold `split` and `id`.
+    """
+    parts = {part: dataset.split(part) for part in PARTS}
+    about: dict[str, Any] = {"dataset": dataset.name, **{part: len(samples) for part, samples in parts.items()}}
+    why = f"more than {STORED_ROWS} samples" if sum(map(len, parts.values())) > STORED_ROWS else None
+    try:
+        about["root"] = None if why else str(export(dataset, folder).absolute())
+    except DataError as error:
+        why = str(error)
+    if why:
+        about["ids_only"] = why
+        ids = ({"split": part, "id": sample.id} for part, samples in parts.items() for sample in samples)
+        _write(folder / f"{WHOLE}.jsonl", ids)
+    write_atomically(folder / "about.json", json.dumps(about, indent=2) + "\n")
+
+
+def _row(sample: Sample, root: Path) -> dict[str, Any]:
+    try:
+        return as_row(sample, root)
+    except DataError as error:
+        raise DataError(f"{sample.id}: {error}") from error
+
+
+def _write(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    try:
+        write_atomically(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: {error.object!r} is not valid Unicode; rename the file") from error
+
+
+def _common(parts: Mapping[str, Sequence[Sample]]) -> Path:
+    files: set[Path] = set()
+    for samples in parts.values():
+        for sample in samples:
+            files.update((sample.image, *sample.references, *(sample.mask.files if sample.mask else ())))
+    if not files:
+        raise DataError("no part has a sample, so there is nothing to write")
+    try:
+        return Path(os.path.commonpath({file.parent for file in files}))
+    except ValueError as error:  # some paths absolute, some not
+        raise DataError(f"its files have no folder in common ({error})") from error
 
 
 def read_knowledge(path: Path) -> dict[str, str]:
@@ -214,7 +244,7 @@ def read_knowledge(path: Path) -> dict[str, str]:
         return {}
     try:
         knowledge = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error})") from error
     if not isinstance(knowledge, dict) or not all(isinstance(text, str) for text in knowledge.values()):
         raise DataError(f"{path}: must map each category to a text")
