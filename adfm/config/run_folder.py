@@ -1,6 +1,6 @@
 """The folder of a run: which one it is, what lies where, who may write, and whether it is complete.
 
-    runs/<name>-<id>/   config.yaml   env.json   metrics.jsonl   metrics.json   samples/   checkpoints/
+    runs/<name>-<id>/   config.yaml   env.json   metrics.jsonl   metrics.json   data/   samples/   checkpoints/
                         eval/<dataset>/   report.html   completed.json   lock
 
 `<id>` is a hash of what changes the result, so the same command finds its own folder again and resumes.
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ NOT_IDENTITY = (
     # looks at the result, but chooses nothing
     *("evaluate.test_samples", "evaluate.at_end"),
     # the content of the checkpoint and of the data is hashed instead
-    *("model.path", "model.revision", "dataset.root"),
+    *("model.path", "model.revision", "dataset.root", "dataset.manifest"),
+    *("dataset.datasets.*.root", "dataset.datasets.*.manifest"),
     # changes cost, not results
     *("model.gradient_checkpointing", "model.feature_cache_mb", "model.feature_cache_disk"),
     *("model.token_budget", "model.prompt_tokens"),
@@ -40,7 +41,7 @@ NOT_IDENTITY = (
     # counts where it is used: in optimizer, rollout and the run itself
     *("model.learning_rate", "model.warmup_steps", "model.steps", "model.prompts_per_step", "model.completion_tokens"),
 )
-"""Config paths that do not enter a run's identity."""
+"""Config paths that do not enter a run's identity; * stands for every key."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class RunFolder:
     def summary_path(self) -> Path:
         """The final metrics, as one JSON object."""
         return self.path / "metrics.json"
+
+    @property
+    def data(self) -> Path:
+        """The split that the run trained on; see `adfm.data.manifest.store`."""
+        return self.path / "data"
 
     @property
     def samples(self) -> Path:
@@ -149,13 +155,22 @@ def identity(config: Mapping[str, Any], checkpoint_hash: str, data_fingerprint: 
     """Return 8 hex digits that change exactly when the result of a run may change; see `NOT_IDENTITY`."""
     science = deepcopy(dict(config))
     for path in NOT_IDENTITY:
-        *parents, last = path.split(".")
-        node = science
-        for parent in parents:
-            node = node[parent]
-        node.pop(last, None)
+        _drop(science, path.split("."))
+    if science.get("sampling") is None:  # what every run did before there was a choice
+        science.pop("sampling", None)
     content = json.dumps([_canonical(science), checkpoint_hash, data_fingerprint], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def _drop(node: Any, path: Sequence[str]) -> None:
+    if not isinstance(node, dict):
+        return
+    first, *rest = path
+    for key in list(node) if first == "*" else [first]:
+        if rest:
+            _drop(node.get(key), rest)
+        else:
+            node.pop(key, None)
 
 
 def checkpoint_hash(path: str, revision: str | None) -> str:

@@ -13,7 +13,7 @@ from omegaconf import MISSING
 
 SCORES = ("answer", "direct", "samples")
 METRICS = {
-    **dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision", "reward"), 1),
+    **dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision", "reward", "choice_accuracy"), 1),
     **dict.fromkeys(("box_iou", "mask_iou", "box_acc_0.1", "box_acc_0.3", "box_acc_0.5"), 1),
     **dict.fromkeys(("overkill", "miss", "unreadable", "parse_failure"), -1),
 }
@@ -218,6 +218,8 @@ class TrainConfig:
 
     model: ModelConfig = MISSING
     dataset: Any = MISSING
+    sampling: Any = None
+    """In what order training meets its samples; None: every epoch all of them."""
     reasoning: Any = MISSING
     reward: Any = MISSING
     objective: Any = MISSING

@@ -15,7 +15,7 @@ from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-NAMED_TARGETS = ("reward.terms.*.term", "logger.*", "callbacks.*")
+NAMED_TARGETS = ("reward.terms.*.term", "dataset.datasets.*", "logger.*", "callbacks.*")
 """Entries that name what to build; one without `_target_` is what stays behind when its definition was dropped."""
 
 RUNTIME_ARGUMENTS: Mapping[str, frozenset[str]] = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 
-from adfm.data.order import EpochOrder
+from adfm.data.order import EpochOrder, Order
 from adfm.grpo.judge import Judge, Judgement
 from adfm.rewards.composite import RewardError
 from adfm.types import Completion, Frames, Group, Prompt, Reward, Rollout, Sample, Template
@@ -26,10 +26,14 @@ class PromptStream:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        order: Order | None = None,
     ) -> None:
-        """Ask about `per_step` samples a step over all ranks; this one asks every `world_size`-th of them."""
+        """Ask about `per_step` samples a step over all ranks; this one asks every `world_size`-th of them.
+
+        Without an `order` every epoch has all samples.
+        """
         self.samples = samples
-        self.order = EpochOrder(len(samples), seed=seed)
+        self.order = EpochOrder(len(samples), seed=seed) if order is None else order
         self.template = template
         self.frames = frames
         self.per_step = per_step
