@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import build
 from adfm.config.environment import environment
 from adfm.config.run_folder import RunFolder, write_whole
+from adfm.data import manifest
 from adfm.evaluation import comparison, runner
 from adfm.evaluation.score import SCORES
 from adfm.grpo import guards, loop
@@ -111,6 +112,10 @@ def train(folder: RunFolder) -> dict[str, float]:
     config = folder.config
     ranks = Ranks()
     dataset: Dataset = build(config.dataset)
+    if ranks.rank == 0:
+        manifest.store(dataset, folder.data)
+    samples = runner.subset(dataset.split("train"), config.train_samples)
+    order = build(config.sampling)(samples, seed=config.seed) if config.get("sampling") else None
     template, reward, objective = build(config.reasoning), build(config.reward), build(config.objective)
     vlm = VLM.load(comparison.model_config(config.model), device=ranks.device, train=True)
     rollout = build(config.rollout, vlm=vlm)
@@ -130,7 +135,6 @@ def train(folder: RunFolder) -> dict[str, float]:
     validation = validation_of(config, folder, dataset, vlm, engine, template, reward)
     if (state := engine.load(folder.checkpoints)) is not None:
         validation.restore(state)
-    samples = runner.subset(dataset.split("train"), config.train_samples)
     prompts = PromptStream(
         samples,
         template,
@@ -139,6 +143,7 @@ def train(folder: RunFolder) -> dict[str, float]:
         seed=config.seed,
         rank=engine.rank,
         world_size=engine.world_size,
+        order=order,
     )
     vlm.hold(prompts.images_at_once(runner.BATCH))
     collector = Collector(rollout, template, reward)
@@ -258,7 +263,12 @@ def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
         plan = comparison.Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
         best = copy.deepcopy(config.model)
         best.path, best.revision = str(folder.path / "export" / "best"), None
-        print(comparison.compare(plan, after=best, before=config.model, folder=folder.path / "eval"))
+        trained_on = comparison.data_set_names(config.dataset)
+        print(
+            comparison.compare(
+                plan, after=best, before=config.model, folder=folder.path / "eval", trained_on=trained_on
+            )
+        )
     write_whole(folder.summary_path, json.dumps(best_metrics, indent=2))
     page = report.write(folder.path)
     folder.complete(config.steps)
