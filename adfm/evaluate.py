@@ -11,9 +11,9 @@ from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.config.run_folder import RunFolder, checkpoint_hash, newest
 from adfm.errors import ConfigError
-from adfm.evaluation.comparison import Plan, compare
+from adfm.evaluation.comparison import Plan, compare, data_set_names
 
-PLAN = ("split", "score", "draws", "batch", "resamples", "calibrate")
+PLAN = ("split", "score", "draws", "answering", "batch", "resamples", "calibrate")
 """Keys that go to the plan as they are."""
 
 
@@ -44,6 +44,7 @@ def _run(config: DictConfig) -> dict[str, Any]:
         "after": after,
         "before": start if config.before else None,
         "folder": run.path / "eval",
+        "trained_on": data_set_names(own.dataset),
     }
 
 

@@ -103,6 +103,8 @@ class EvaluationConfig:
     score: str = "answer"
     """`answer` (after the greedy reasoning), `direct` (without reasoning), `samples` (mean over `draws` reasonings)."""
     draws: int = 8
+    answering: str = "text"
+    """`text`, or `logits`: the most likely letter, in one pass and without reasoning."""
     calibrate: bool = False
     """Show also what the score decides at the threshold that is best on val."""
     before: bool = True
@@ -119,6 +121,7 @@ class EvaluationConfig:
             one_of(self, "which", ("best", "last")),
             one_of(self, "split", ("train", "val", "test")),
             one_of(self, "score", SCORES),
+            one_of(self, "answering", ("text", "logits")),
             ("samples", self.samples is None or self.samples >= 1, "at least 1, or null for all"),
             *at_least(self, 1, "draws", "batch"),
             *at_least(self, 0, "resamples"),

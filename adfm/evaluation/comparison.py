@@ -3,6 +3,7 @@
     eval/<dataset>/           metrics.json   predictions.jsonl     of what is evaluated
     eval/before/<dataset>/    metrics.json   predictions.jsonl     of the checkpoint that the run started from
 
+MMAD has tables of its own, `mmad.json` and `answers.json` in the place of `metrics.json`: see `mmad.results`.
 An evaluation that is there already is not made again, one that was interrupted goes on: both are known by a key of the
 weights, the prompts, the data and the score.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import build
 from adfm.config.run_folder import checkpoint_hash, write_whole
 from adfm.config.schema import ModelConfig
+from adfm.data.leaks import in_domain
 from adfm.errors import DataError
 from adfm.evaluation import metrics, prediction, runner, tables
 from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, thresholded
+from adfm.evaluation.mmad import results
 from adfm.evaluation.prediction import Prediction
-from adfm.evaluation.score import SCORES, SamplesScore, Score
+from adfm.evaluation.score import SCORES, NoScore, SamplesScore, Score
 from adfm.grpo import selfcheck
 from adfm.models.vlm import VLM
 from adfm.types import Dataset, Reward, Sample, Template
@@ -53,6 +56,8 @@ class Plan:
     """Of the bootstrap; 0 gives no intervals."""
     calibrate: bool = False
     """Whether to show also what the score decides at the threshold that is best on val."""
+    answering: str = "text"
+    """`text`, or `logits` for the most likely letter without a word written."""
 
     @classmethod
     def of(cls, nodes: Mapping[str, Any], *, score: str = "answer", draws: int = 8, **settings: Any) -> Plan:
@@ -66,6 +71,8 @@ class Plan:
             "data": dataset.fingerprint(),
             "score": vars(scored),
         }
+        if settings.get("answering", "text") != "text":
+            content["answering"] = settings["answering"]
         return cls(
             dataset=dataset,
             template=build(nodes["reasoning"]),
@@ -82,6 +89,11 @@ class Plan:
     def choosing_samples(self) -> list[Sample]:
         """Samples to choose a threshold on: of val, or of train where val is what is evaluated."""
         return runner.subset(self.dataset.split("train" if self.split == "val" else "val"), CHOOSING_SAMPLES)
+
+    @property
+    def asks_mmad(self) -> bool:
+        """Whether the samples are MMAD's questions."""
+        return results.is_mmad(self.samples())
 
     @property
     def asks_boxes(self) -> bool:
@@ -103,11 +115,15 @@ def model_config(node: DictConfig, *, path: str | None = None) -> ModelConfig:
     return config
 
 
-def compare(plan: Plan, *, after: DictConfig, before: DictConfig | None, folder: Path) -> str:
+def compare(
+    plan: Plan, *, after: DictConfig, before: DictConfig | None, folder: Path, trained_on: Sequence[str] = ()
+) -> str:
     """Evaluate a checkpoint into `folder/<dataset>`, one into `folder/before/<dataset>`; return the tables.
 
-    `after` and `before` are `model` config nodes.
+    `after` and `before` are `model` config nodes, `trained_on` the data sets that lie between them, as far as known.
     """
+    if plan.asks_mmad:
+        return _compare_on_mmad(plan, after=after, before=before, folder=folder, trained_on=trained_on)
     baselines, notes = baseline_predictions(plan)
     columns: dict[str, Any] = {}
     sides = {"before": (before, folder / "before"), "after": (after, folder)}
@@ -125,15 +141,48 @@ def compare(plan: Plan, *, after: DictConfig, before: DictConfig | None, folder:
             predictions["before"], predictions["after"], boxes=plan.asks_boxes, resamples=plan.resamples
         )
     text = [tables.caption(found), tables.comparison(columns | found["baselines"]), *notes]
-    text += [tables.groups(name, found[name]) for name in ("category", "bin") if len(found.get(name, {})) > 1]
+    text += [
+        tables.groups(name, found[name]) for name in ("dataset", "category", "bin") if len(found.get(name, {})) > 1
+    ]
     return "\n\n".join(text)
 
 
-def predict(plan: Plan, node: DictConfig, folder: Path, *, title: str) -> list[Prediction]:
-    """Predict with the checkpoint of a `model` node, or read what an equal evaluation left in `folder`."""
+def _compare_on_mmad(
+    plan: Plan, *, after: DictConfig, before: DictConfig | None, folder: Path, trained_on: Sequence[str]
+) -> str:
+    """Let each side answer MMAD; nothing is scored beside the answers, and no detector without a model is compared."""
+    plan = replace(plan, score=NoScore(), reward=None, calibrate=False)
+    seen = [name for name in trained_on if in_domain(name, "mmad")]
+    trained = f"in-domain: {', '.join(seen)}" if seen else f"no: {', '.join(trained_on)}" if trained_on else ""
+    written = f"{plan.template.name}, {getattr(plan.template, 'reading', 'own')} reading"
+    text = []
+    for side, node, parent in (("before", before, folder / "before"), ("after", after, folder)):
+        if node is None:
+            continue
+        about = results.About(
+            key=_key(plan, node),
+            protocol=f"reasoning={plan.template.name}, answering={plan.answering}",
+            read_by="letter probability" if plan.answering == "logits" else written,
+            trained=trained if side == "after" else "",
+        )
+        title = f"{plan.split}, {side}" if before is not None else plan.split
+        target = parent / plan.folder_name
+        predictions = predict(plan, node, target, title=title, summary=results.SUMMARY)
+        text += [f"# {side}"] if before is not None else []
+        text.append(results.publish(target, predictions, about, resamples=plan.resamples))
+    return "\n\n".join(text)
+
+
+def predict(
+    plan: Plan, node: DictConfig, folder: Path, *, title: str, summary: str = "metrics.json"
+) -> list[Prediction]:
+    """Predict with the checkpoint of a `model` node, or read what an equal evaluation left in `folder`.
+
+    The file `summary` there has the key of a finished evaluation.
+    """
     key = _key(plan, node)
-    finished, summary = folder / "predictions.jsonl", folder / "metrics.json"
-    if finished.is_file() and summary.is_file() and json.loads(summary.read_text()).get("key") == key:
+    finished, known = folder / "predictions.jsonl", folder / summary
+    if finished.is_file() and known.is_file() and json.loads(known.read_text()).get("key") == key:
         return prediction.read(finished)
     partial = runner.Partial(folder / "predictions.partial", key)
     vlm = VLM.load(model_config(node), device="cuda" if torch.cuda.is_available() else "cpu", train=False)
@@ -145,13 +194,20 @@ def predict(plan: Plan, node: DictConfig, folder: Path, *, title: str) -> list[P
         plan.samples(),
         score=plan.score,
         reward=plan.reward,
+        answering=plan.answering,
         batch=plan.batch,
         partial=partial,
         title=title,
     )
     if plan.calibrate:
         chosen = runner.evaluate(
-            vlm, plan.template, plan.choosing_samples(), score=plan.score, batch=plan.batch, title=f"{title}, threshold"
+            vlm,
+            plan.template,
+            plan.choosing_samples(),
+            score=plan.score,
+            answering=plan.answering,
+            batch=plan.batch,
+            title=f"{title}, threshold",
         )
         prediction.write(folder / "threshold.jsonl", chosen)
     partial.finish(finished, predictions)
@@ -195,6 +251,12 @@ def baseline_predictions(plan: Plan) -> tuple[dict[str, list[Prediction]], list[
     except DataError as error:
         notes.append(f"No trivial detector: {error}")
     return rows, notes
+
+
+def data_set_names(node: Any) -> list[str]:
+    """Return the name of the data set that a `dataset` node describes, or those of the data sets it mixes."""
+    mixed = [name for child in node.get("datasets", {}).values() for name in data_set_names(child)]
+    return mixed or [node.get("name") or node["_target_"].rpartition(".")[2].lower()]
 
 
 def _key(plan: Plan, node: DictConfig) -> str:

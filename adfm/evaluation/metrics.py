@@ -40,7 +40,7 @@ Estimate = dict[str, Any]
 def table(
     predictions: Sequence[Prediction],
     *,
-    by: Sequence[str] = ("bin",),
+    by: Sequence[str] = ("bin", "dataset"),
     boxes: bool = True,
     resamples: int = 1000,
     seed: int = 0,
@@ -53,9 +53,12 @@ def table(
     of its values. `boxes` says whether boxes were asked for at all; if not, what is measured of them is null. With
     `resamples` 0 there are no intervals. Average precision of boxes never has one.
 
+    Questions that do not decide between normal and anomalous are left out.
+
     Raises:
         ValueError: there are no predictions.
     """
+    predictions = [one for one in predictions if one.decides]
     if not predictions:
         raise ValueError("there are no predictions to measure")
     outcomes = columns(predictions, boxes=boxes)
@@ -89,9 +92,16 @@ def table(
 
 
 def summary(predictions: Sequence[Prediction], *, boxes: bool = True) -> dict[str, float]:
-    """Give every metric that is defined over all predictions, without intervals: what validation during a run logs."""
-    values = _values(predictions, columns(predictions, boxes=boxes), boxes)
-    return {metric: estimate["value"] for metric, estimate in values.items() if estimate["value"] is not None}
+    """Give every metric that is defined over all predictions, without intervals: what validation during a run logs.
+
+    Those of detection are over the questions that decide between normal and anomalous; `choice_accuracy`, the share of
+    right letters, is over all questions that samples brought themselves.
+    """
+    deciding = [one for one in predictions if one.decides]
+    values = _values(deciding, columns(deciding, boxes=boxes), boxes) if deciding else {}
+    found = {metric: estimate["value"] for metric, estimate in values.items() if estimate["value"] is not None}
+    own = [one.answer_letter == one.question["key"] for one in predictions if one.question is not None]
+    return found | ({"choice_accuracy": float(np.mean(own))} if own else {})
 
 
 def difference(

@@ -12,7 +12,11 @@ import numpy as np
 
 from adfm.errors import DataError
 from adfm.evaluation.localization import mask_iou
-from adfm.types import Box, Sample, Verdict
+from adfm.reasoning.questions import DETECTION
+from adfm.types import Box, Prompt, Sample, Verdict
+
+ADDED = frozenset(("question", "letters"))
+"""Fields that files of older versions do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +35,8 @@ class Prediction:
     true_boxes: tuple[Box, ...] = ()
     predicted: bool | None
     """Called anomalous, called normal, or None where the verdict could not be read."""
-    score: float
-    """Anomaly score: a log-odds for a model; for ranking only."""
+    score: float | None
+    """Anomaly score: a log-odds for a model, for ranking only; None where none was asked for, or nothing decides it."""
     boxes: tuple[Box, ...] = ()
     boxes_written: tuple[Box, ...] = ()
     mask_iou: float | None = None
@@ -49,6 +53,15 @@ class Prediction:
     """Wall time of the sample: its share of its batch."""
     tokens: int = 0
     """Length of the completion."""
+    question: Mapping[str, Any] | None = None
+    """The sample's own question as the prompt showed it: `kind`, `text`, `options`, `key`; None where it has none."""
+    letters: Mapping[str, float] = field(default_factory=dict)
+    """Log-probability of each letter; empty where the answer was written."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether the question was normal or anomalous."""
+        return self.question is None or self.question["kind"] == DETECTION
 
     def to_json(self) -> str:
         """Write one line of JSON. Raises ValueError if the score is not finite, because a ranking needs every score."""
@@ -56,18 +69,18 @@ class Prediction:
 
     @classmethod
     def from_json(cls, line: str) -> Prediction:
-        """Read a line of `to_json`. Raises ValueError if a field is missing or unknown."""
+        """Read a line of `to_json`, also of an older one. Raises ValueError if a field is missing or unknown."""
         values: dict[str, Any] = json.loads(line)
         names = {entry.name for entry in fields(cls)}
-        if set(values) != names:
-            raise ValueError(f"not a prediction: the fields {sorted(set(values) ^ names)} are missing or unknown")
+        if wrong := (set(values) ^ names) - (ADDED - set(values)):
+            raise ValueError(f"not a prediction: the fields {sorted(wrong)} are missing or unknown")
         for name in ("boxes", "boxes_written", "true_boxes"):
             values[name] = tuple(tuple(box) for box in values[name])
         values["reasons"] = tuple(values["reasons"])
         return cls(**values)
 
 
-def from_verdict(sample: Sample, verdict: Verdict, *, score: float, **measured: Any) -> Prediction:
+def from_verdict(sample: Sample, verdict: Verdict, *, score: float | None, **measured: Any) -> Prediction:
     """Set the verdict on a sample beside its labels; `measured` are further fields (`rewards`, `seconds`, `tokens`)."""
     return Prediction(
         **labels(sample),
@@ -118,6 +131,14 @@ def read(path: Path) -> list[Prediction]:
             except (ValueError, TypeError, AttributeError) as error:
                 raise DataError(f"{path}, line {number}: {error}") from error
     return predictions
+
+
+def question_of(prompt: Prompt) -> dict[str, Any] | None:
+    """Give `Prediction.question`."""
+    asked = prompt.sample.question
+    if asked is None:
+        return None
+    return {"kind": asked.kind, "text": asked.text, "options": dict(prompt.options), "key": prompt.key}
 
 
 def _mask_iou(sample: Sample, verdict: Verdict) -> float | None:

@@ -1,16 +1,21 @@
-"""From samples to predictions: ask, write greedily, read, score; in batches, and resumable."""
+"""From samples to predictions: ask, write greedily, read, score; in batches, and resumable.
+
+The questions about one image stay in one batch, where what their prompts share is read once.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from random import Random
 
 from tqdm import tqdm
 
 from adfm.evaluation import prediction
+from adfm.evaluation.letters import letter_logprobs, log_odds_of
 from adfm.evaluation.prediction import Prediction
 from adfm.evaluation.score import Score
 from adfm.grpo.rollout import generate
@@ -56,23 +61,29 @@ def evaluate(
     *,
     score: Score,
     reward: Reward | None = None,
+    answering: str = "text",
     batch: int = BATCH,
     partial: Partial | None = None,
     title: str = "evaluate",
 ) -> list[Prediction]:
     """Predict every sample, in order.
 
-    The model must be in eval mode. `batch` samples are written at once; it changes speed, not results. With a `reward`
-    each prediction has its terms. With `partial`, what it holds is not done again and every batch is added to it. The
-    progress bar has `title`; an empty one shows none.
+    The model must be in eval mode. With `answering="logits"` nothing is written: the most likely letter is the answer,
+    its log-odds the score, and `score` and `reward` play no part. `batch` samples are asked at once, but for an image
+    with more questions; it changes speed, not results. With a `reward` each prediction has its terms. With `partial`,
+    what it holds is not done again and every batch is added to it. The progress bar has `title`; an empty one shows
+    none.
     """
     found = {one.id: one for one in partial.done} if partial else {}
     missing = [sample for sample in samples if sample.id not in found]
     pace = 0.1 if sys.stderr.isatty() else 15.0
     bar = tqdm(total=len(samples), initial=len(found), desc=title, unit="image", mininterval=pace, disable=not title)
     with bar:
-        for start in range(0, len(missing), batch):
-            done = _predict(vlm, template, missing[start : start + batch], score, reward)
+        for members in batches(missing, batch):
+            if answering == "logits":
+                done = _by_letters(vlm, template, members)
+            else:
+                done = _predict(vlm, template, members, score, reward)
             if partial:
                 partial.add(done)
             found |= {one.id: one for one in done}
@@ -85,6 +96,45 @@ def subset(samples: Sequence[Sample], count: int | None, *, seed: int = 0) -> li
     if count is None or count >= len(samples):
         return list(samples)
     return [samples[index] for index in sorted(Random(seed).sample(range(len(samples)), count))]
+
+
+def batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
+    """Yield samples `size` at a time, never parting neighbours of one image: fewer before a border, more if it is one.
+
+    An image that alone has more than `size` is a batch of its own.
+    """
+    batch: list[Sample] = []
+    for _, members in groupby(samples, key=lambda sample: sample.image):
+        of_image = list(members)
+        if batch and len(batch) + len(of_image) > size:
+            yield batch
+            batch = []
+        batch += of_image
+    if batch:
+        yield batch
+
+
+def _by_letters(vlm: VLM, template: Template, samples: Sequence[Sample]) -> list[Prediction]:
+    start = time.perf_counter()
+    prompts = [template.ask(sample, vlm.frames) for sample in samples]
+    found = letter_logprobs(vlm, template, prompts, [vlm.encode(prompt) for prompt in prompts])
+    seconds = (time.perf_counter() - start) / len(samples)
+    predictions = []
+    for prompt, logprobs in zip(prompts, found, strict=True):
+        letter = max(logprobs, key=lambda one: logprobs[one])
+        verdict = Verdict(
+            text="",
+            stages={},
+            reasoning_letter=None,
+            answer_letter=letter,
+            anomalous=prompt.choices[letter],
+            boxes_written=(),
+            boxes=(),
+        )
+        odds = log_odds_of(logprobs, prompt)
+        measured = {"score": odds, "letters": logprobs, "seconds": seconds, "question": prediction.question_of(prompt)}
+        predictions.append(prediction.from_verdict(prompt.sample, verdict, **measured))
+    return predictions
 
 
 def _predict(
@@ -102,6 +152,7 @@ def _predict(
         prediction.from_verdict(
             prompt.sample,
             verdict,
+            question=prediction.question_of(prompt),
             score=value,
             rewards=_rewards(reward, verdict, prompt),
             seconds=seconds,

@@ -7,7 +7,7 @@ changes no odds and becomes part of the prompt, the rest is forced. The score is
     log sum p(answers that mean anomalous) - log sum p(answers that mean normal)
 
 in float64, so that 800 and 900 stay apart where probabilities would both be 1. It needs nothing of what the model
-answered, so it is defined for every completion.
+answered, so it is defined for every completion. A question that does not decide between the two has none.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Score(Protocol):
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Completion],
-    ) -> list[float]:
+    ) -> list[float | None]:
         """Score each prompt, given its greedy completion."""
         ...
 
@@ -60,7 +60,7 @@ class AnswerScore:
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Completion],
-    ) -> list[float]:
+    ) -> list[float | None]:
         """Score each prompt; see `reasoning_of` for where a completion is cut."""
         written = [
             reasoning_of(completion.text, template.answers(prompt))
@@ -81,7 +81,7 @@ class DirectScore:
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Completion],
-    ) -> list[float]:
+    ) -> list[float | None]:
         """Score each prompt; the completions play no part."""
         return log_odds(vlm, template, prompts, encoded, [template.opening()] * len(prompts))
 
@@ -111,7 +111,7 @@ class SamplesScore:
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Completion],
-    ) -> list[float]:
+    ) -> list[float | None]:
         """Score each prompt from fresh draws; the greedy completions play no part."""
         groups = generate(
             vlm,
@@ -122,7 +122,24 @@ class SamplesScore:
             generator=torch.Generator(vlm.device).manual_seed(self.seed),
         )
         odds = [AnswerScore()(vlm, template, prompts, encoded, drawn) for drawn in zip(*groups, strict=True)]
-        return [mean_log_odds(of_prompt) for of_prompt in zip(*odds, strict=True)]
+        return [_mean_or_none(of_prompt) for of_prompt in zip(*odds, strict=True)]
+
+
+class NoScore:
+    """None for every image, at no cost."""
+
+    name = "none"
+
+    def __call__(
+        self,
+        vlm: VLM,
+        template: Template,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        completions: Sequence[Completion],
+    ) -> list[float | None]:
+        """Score nothing."""
+        return [None] * len(prompts)
 
 
 SCORES: Mapping[str, Callable[[], Score]] = {"answer": AnswerScore, "direct": DirectScore, "samples": SamplesScore}
@@ -136,35 +153,40 @@ def log_odds(
     prompts: Sequence[Prompt],
     encoded: Sequence[EncodedPrompt],
     written: Sequence[str],
-) -> list[float]:
+) -> list[float | None]:
     """Log-odds of anomalous against normal where the completion so far is `written` and the answer stage follows.
 
-    All prompts and answers share one packed row.
+    All prompts and answers share one packed row. A prompt whose letters mean neither is not read and has None.
 
     Raises:
         ConfigError: the letters of a prompt do not decide between anomalous and normal.
     """
-    letters = [_deciding_letters(prompt) for prompt in prompts]
+    letters = [deciding_letters(prompt) for prompt in prompts]
+    places = [place for place, deciding in enumerate(letters) if deciding]
     items = []
-    for prompt, prefix, before, deciding in zip(prompts, encoded, written, letters, strict=True):
-        answers = template.answers(prompt)
-        tokens = [_tokens(vlm, before + answers[letter]) for letter in deciding]
+    for place in places:
+        answers = template.answers(prompts[place])
+        tokens = [written_tokens(vlm, written[place] + answers[letter]) for letter in letters[place]]
         common = shared_prefix(tokens)
         rest = tuple(torch.tensor(ids[len(common) :], dtype=torch.long) for ids in tokens)
-        items.append(PackItem(encoded=prefix.extended(common), completions=rest))
-    odds = []
-    for prompt, deciding, logprobs in zip(prompts, letters, forced(vlm, items), strict=True):
+        items.append(PackItem(encoded=encoded[place].extended(common), completions=rest))
+    odds: list[float | None] = [None] * len(prompts)
+    for place, logprobs in zip(places, forced(vlm, items) if items else (), strict=True):
+        deciding, choices = letters[place], prompts[place].choices
         logprob_of = dict(zip(deciding, logprobs, strict=True))
-        sides = [
-            [logprob_of[letter] for letter in deciding if prompt.choices[letter] is side] for side in (True, False)
-        ]
-        odds.append(float(np.logaddexp.reduce(sides[0]) - np.logaddexp.reduce(sides[1])))
+        sides = [[logprob_of[letter] for letter in deciding if choices[letter] is side] for side in (True, False)]
+        odds[place] = float(np.logaddexp.reduce(sides[0]) - np.logaddexp.reduce(sides[1]))
     return odds
 
 
-def _deciding_letters(prompt: Prompt) -> list[str]:
+def deciding_letters(prompt: Prompt) -> list[str]:
+    """Return the letters that mean anomalous or normal; none for a question about something else.
+
+    Raises:
+        ConfigError: They all mean the same.
+    """
     letters = [letter for letter, meaning in prompt.choices.items() if meaning is not None]
-    if {prompt.choices[letter] for letter in letters} != {True, False}:
+    if letters and {prompt.choices[letter] for letter in letters} != {True, False}:
         raise ConfigError(f"{prompt.id}: its letters do not decide between anomalous and normal, so it has no score")
     return letters
 
@@ -173,7 +195,7 @@ def reasoning_of(text: str, answers: Mapping[str, str]) -> str:
     """Return what a completion says before its answer stage; all of it where that stage never begins.
 
     The stage begins where what all answer strings have in common first stands in the text, in upper or lower case. A
-    later answer would have the first one as its reasoning.
+    later answer would have the first one as its reasoning. Answers that begin differently stand at the very start.
 
     >>> reasoning_of("<think>a crack</think><answer>b", {"a": "<answer>a</answer>", "b": "<answer>b</answer>"})
     '<think>a crack</think>'
@@ -181,7 +203,7 @@ def reasoning_of(text: str, answers: Mapping[str, str]) -> str:
     '<think>a crack'
     """
     opening = shared_prefix(list(answers.values()))
-    found = re.search(re.escape(opening), text, re.IGNORECASE) if opening else None
+    found = re.search(re.escape(opening), text, re.IGNORECASE)
     return text[: found.start()] if found else text
 
 
@@ -207,6 +229,11 @@ def mean_log_odds(odds: Sequence[float]) -> float:
     return float(np.logaddexp.reduce(anomalous) - np.logaddexp.reduce(normal))
 
 
-def _tokens(vlm: VLM, text: str) -> list[int]:
+def _mean_or_none(odds: Sequence[float | None]) -> float | None:
+    known = [value for value in odds if value is not None]
+    return mean_log_odds(known) if known else None
+
+
+def written_tokens(vlm: VLM, text: str) -> list[int]:
     """Tokenise what a model wrote, without the image tokens that it may have spelt out: sampling never draws them."""
     return [token for token in vlm.tokenize(text) if token not in vlm.suppressed_token_ids]

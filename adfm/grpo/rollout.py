@@ -1,6 +1,7 @@
 """How completions are made: one prefill per prompt, one cache for the group, an own decode loop.
 
-The prompts of a batch are prefilled as a packed row, so nothing is padded and nothing runs twice. The keys and
+The prompts of a batch are prefilled as a packed row, so nothing is padded and nothing runs twice, nor does what
+prompts about one image share (see `stems`). The keys and
 values of each prompt are held once for its group, and every step writes one column of each completion. Rows that are
 finished leave the cache. The sampler is ours, so no generation config of a checkpoint can touch the distribution,
 and it returns the log-probability of what it drew.
@@ -19,8 +20,8 @@ from torch import Tensor
 from adfm.grpo.attention import attend_by_layout
 from adfm.grpo.decode_attention import SharedPrompts
 from adfm.grpo.decoder import DECODERS, Decoder, PromptCache, Rows
-from adfm.grpo.logprob import hidden_states, sampled_logits
-from adfm.grpo.packing import PackItem, pack_row
+from adfm.grpo.logprob import sampled_logits
+from adfm.grpo.stems import read_prompts
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt
 
@@ -183,23 +184,19 @@ def _prefill(
     vlm: VLM, encoded: Sequence[EncodedPrompt], group_size: int, completion_tokens: int
 ) -> tuple[Float[Tensor, "row hidden"], Decoder]:
     """Run the prompts once, packed; give the hidden state of each row's last prompt token, and the rows' decoder."""
-    packed = pack_row([PackItem(encoded=item, completions=()) for item in encoded], vlm.device)
     cache = PromptCache()
-    hidden = hidden_states(vlm, packed, past_key_values=cache, use_cache=True)[0]
-    layout = packed.layout
-    sizes = layout.prompt_valid.sum(1)
+    read = read_prompts(vlm, encoded, past_key_values=cache, use_cache=True)
     group_of_row = torch.arange(len(encoded), device=vlm.device).repeat_interleave(group_size)
-    last = layout.prompt_index.gather(1, sizes[:, None] - 1)[:, 0]
     for layer, (keys, values) in enumerate(cache.layers):
-        cache.layers[layer] = (_of_groups(keys, layout.prompt_index), _of_groups(values, layout.prompt_index))
-    prompts = SharedPrompts(cache.layers, layout.prompt_valid, group_of_row)
+        cache.layers[layer] = (_of_groups(keys, read.index), _of_groups(values, read.index))
+    prompts = SharedPrompts(cache.layers, read.valid, group_of_row)
     store = [
         (keys.new_empty(room), keys.new_empty(room))
         for keys, _ in prompts.layers
         for room in [(len(group_of_row), keys.shape[1], completion_tokens - 1, keys.shape[3])]
     ]
     next_position = torch.tensor([item.next_position for item in encoded], device=vlm.device)[group_of_row]
-    return hidden[last][group_of_row], DECODERS[vlm.device.type](vlm, Rows(prompts, store, next_position))
+    return read.last_hidden[group_of_row], DECODERS[vlm.device.type](vlm, Rows(prompts, store, next_position))
 
 
 def _of_groups(

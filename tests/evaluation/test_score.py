@@ -48,8 +48,8 @@ def test_the_reasoning_ends_where_the_answer_begins(text: str, reasoning: str) -
     assert reasoning_of(text, ANSWERS) == reasoning
 
 
-def test_answers_that_begin_differently_follow_the_whole_text() -> None:
-    assert reasoning_of("so: yes", {"a": "yes", "b": "no"}) == "so: yes"
+def test_answers_that_begin_differently_stand_at_the_start() -> None:
+    assert reasoning_of("so: yes", {"a": "yes", "b": "no"}) == ""
 
 
 def test_shared_prefix() -> None:
@@ -109,8 +109,14 @@ def test_letters_that_decide_nothing_have_no_score(vlm: VLM, samples: list[Sampl
     asked = template("single_stage")
     question = Question(text="Which?", options={"A": "crack", "B": "hole"}, answer="A", kind="defect type")
     prompt = asked.ask(replace(samples[4], question=question), vlm.frames)
+    deciding = asked.ask(samples[4], vlm.frames)
+    encoded = [vlm.encode(one) for one in (prompt, deciding)]
+    none, found = log_odds(vlm, asked, [prompt, deciding], encoded, ["", ""])
+    assert none is None
+    assert found == pytest.approx(log_odds(vlm, asked, [deciding], encoded[1:], [""])[0], abs=1e-4)
+    assert log_odds(vlm, asked, [prompt], encoded[:1], [""]) == [None]
     with pytest.raises(ConfigError, match="do not decide"):
-        log_odds(vlm, asked, [prompt], [vlm.encode(prompt)], [""])
+        log_odds(vlm, asked, [replace(deciding, choices={"A": True, "B": True})], encoded[1:], [""])
 
 
 def test_every_score_is_defined_for_any_text(vlm: VLM, samples: list[Sample]) -> None:

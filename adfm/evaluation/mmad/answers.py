@@ -26,7 +26,7 @@ class Answer:
     chosen: str | None
     """The letter that was read; None, or anything that is no letter A to E, where none could be read."""
     read_by: str
-    """Which of `adfm.reasoning.readers.READERS` read it; `file` if the letter comes from a finished file."""
+    """Template and its reading, `letter probability`, or `file` if the letter comes from a finished file."""
 
     @property
     def dataset(self) -> str:

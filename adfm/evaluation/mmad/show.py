@@ -22,11 +22,21 @@ def shown(scoring: str, table: Table) -> str:
     return "\n".join(lines)
 
 
-def comparison(found: Mapping[str, Table], others: Sequence[Published]) -> str:
-    """Set the averages over data sets above those that others have published."""
+def ranking(found: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Show how detection by probability ranks and how far its probabilities are off, the data sets side by side."""
+    cells = [[measure, *(_cell(row[measure]) for row in found.values())] for measure in found[AVERAGE]]
+    return markdown(["detection by probability", *found], cells)
+
+
+def comparison(
+    found: Mapping[str, Table], others: Sequence[Published], *, protocol: str = "", trained: str = ""
+) -> str:
+    """Set the averages over data sets above those that others have published; say how the own answers came about."""
     own = {f"these answers, {scoring}": table.percent()[AVERAGE] for scoring, table in found.items()}
     header = ["mean over data sets", *_SHORT.values(), "protocol", "trained on MMAD images", "source"]
-    rows = [[name, *(_number(row.get(column)) for column in COLUMNS), "", "", ""] for name, row in own.items()]
+    rows = [
+        [name, *(_number(row.get(column)) for column in COLUMNS), protocol, trained, ""] for name, row in own.items()
+    ]
     rows += [
         [
             other.method,
