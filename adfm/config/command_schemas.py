@@ -19,6 +19,9 @@ from adfm.config.schema import (
     require,
 )
 
+LEAKS = ("error", "warn", "off")
+"""What becomes of images that two parts share."""
+
 
 @dataclass
 class RewardsConfig:
@@ -38,6 +41,22 @@ class DataConfig:
     """A data set to check and to count."""
 
     dataset: Any = MISSING
+    model: ModelConfig = MISSING
+    """Whose image tokens are counted."""
+    leaks: str = "warn"
+    """`error`, `warn` or `off`: what images are that two parts share; `error` makes them problems."""
+    out: str | None = None
+    """A folder for the manifest (`manifest.jsonl`) and the gallery page; None writes none."""
+    processes: int | None = None
+    """That read images; None takes one for each core."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(
+            self,
+            one_of(self, "leaks", LEAKS),
+            ("processes", self.processes is None or self.processes >= 1, "at least 1, or null for one for each core"),
+        )
 
 
 @dataclass

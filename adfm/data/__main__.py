@@ -1,79 +1,114 @@
-"""`python -m adfm.data dataset=...`: read every image of a data set, count it, name what is wrong and what leaks."""
+"""`python -m adfm.data dataset=...`: open a whole data set, count and measure it, name what is wrong or leaks."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from adfm.config.command import command
 from adfm.config.compose import build, check
-from adfm.data.images import read_image
+from adfm.data import statistics
+from adfm.data.checking import Finding, check_all, doubled
 from adfm.data.leaks import leaks
-from adfm.data.manifest import PARTS
+from adfm.data.manifest import PARTS, export
 from adfm.errors import DataError
 from adfm.types import Dataset, Sample
 
-SHOWN = 3
-"""Problems and leaks that are printed in full."""
+SHOWN = 10
+"""Problems, warnings and left-out samples that are printed in full."""
+BROKEN = 1
+"""Exit status where something of the data set is broken."""
 
 
 @command("data")
 def main(config: DictConfig) -> None:
-    """Print the table, then problems and leaks; a problem ends with a DataError."""
+    """Print the report and write what `out` asks for; leave with status 1 if something is broken."""
     check(config)
+    try:
+        whole = examine(config)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        whole = False
+    if not whole:
+        sys.exit(BROKEN)
+
+
+def examine(config: DictConfig) -> bool:
+    """Report on the data set of a config and return whether nothing of it is broken.
+
+    Raises:
+        DataError: It cannot be listed or written.
+    """
     dataset: Dataset = build(config.dataset)
     parts = {part: dataset.split(part) for part in PARTS}
-    print(table(dataset.name, parts))
-    for name, reason in getattr(dataset, "excluded", {}).items():
-        print(f"left out: {name} ({reason})")
-    found = list(problems(parts))
-    if found:
-        raise DataError("\n".join([f"{len(found)} problems, the first {min(SHOWN, len(found))}:", *found[:SHOWN]]))
-    shared = leaks(parts)
-    print(f"near-duplicates across parts: {len(shared) or 'none'}")
-    for first, second in shared[:SHOWN]:
-        print(f"  {first.id} and {second.id}")
-    print(f"fingerprint: {dataset.fingerprint()}")
+    report = [layout_of(dataset), "", *statistics.counts(dataset.name, parts)]
+    print("\n".join(report), flush=True)
+    findings = check_all(parts, config.processes)
+    measured, problems = measures(config, parts, findings)
+    if config.leaks != "off":
+        readable = {
+            part: [one for one, finding in zip(parts[part], findings[part], strict=True) if finding.hash]
+            for part in parts
+        }
+        result = leaks(readable, seen=_hashes(parts, findings))
+        measured += ["", result.told()]
+        problems += [str(leak) for leak in result.found] if config.leaks == "error" else []
+    warnings = [warning for part in findings.values() for finding in part for warning in finding.warnings]
+    left_out = [f"{name}: {reason}" for name, reason in getattr(dataset, "excluded", {}).items()]
+    measured += statistics.told("left out", left_out, SHOWN) + statistics.told("warning", warnings, SHOWN)
+    measured += statistics.told("problem", problems, SHOWN) or ["", f"fingerprint: {dataset.fingerprint()}"]
+    print("\n".join(measured))
+    if config.out is not None:
+        write(Path(config.out), dataset, parts, findings, "\n".join([*report, *measured]))
+    return not problems
 
 
-def table(name: str, parts: Mapping[str, Sequence[Sample]]) -> str:
-    """Return the number of samples per type and part as text."""
-    counts = {part: Counter(sample.defect_type or "normal" for sample in samples) for part, samples in parts.items()}
-    types = sorted({kind for count in counts.values() for kind in count}, key=lambda kind: (kind != "normal", kind))
-    lines = [f"{name:24}" + "".join(f"{part:>8}" for part in parts)]
-    lines += [f"{kind:24}" + "".join(f"{counts[part][kind]:8}" for part in parts) for kind in types]
-    lines += [f"{'all':24}" + "".join(f"{len(samples):8}" for samples in parts.values())]
-    lines += [f"{'categories':24}" + "".join(f"{len({s.category for s in part}):8}" for part in parts.values())]
-    return "\n".join(lines)
+def measures(
+    config: DictConfig, parts: Mapping[str, Sequence[Sample]], findings: Mapping[str, Sequence[Finding]]
+) -> tuple[list[str], list[str]]:
+    """Return the lines about images, boxes and masks, and all problems."""
+    found = list(chain.from_iterable(findings.values()))
+    frames: Any = build(config.model.frames)
+    images, unseen = statistics.sizes(found, frames, frames.factor, config.model.path)
+    problems = [problem for finding in found for problem in finding.problems]
+    lines = ["", *images, "", *statistics.boxes(found), "", *statistics.masks(found)]
+    return lines, [*problems, *unseen, *doubled(parts)]
 
 
-def problems(parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
-    """Decode everything and yield what is wrong, in words that name the file or the sample."""
-    seen: dict[str, str] = {}
-    for part, samples in parts.items():
-        for sample in tqdm(samples, desc=f"reading {part}", unit="image", leave=False):
-            try:
-                _decode(sample)
-            except DataError as error:
-                yield str(error)
-            if sample.id in seen:
-                yield f"{sample.id}: in {part} and in {seen[sample.id]}"
-            if sample.anomalous and not sample.boxes:
-                yield f"{sample.id}: anomalous but without a box"
-            seen[sample.id] = part
+def layout_of(dataset: Dataset) -> str:
+    """Name the layout of a data set, with the first line of what its module says."""
+    layout = getattr(dataset, "layout", type(dataset))
+    layout = layout.func if isinstance(layout, partial) else layout
+    text = sys.modules[layout.__module__].__doc__ or ""
+    return f"{dataset.name}: layout {layout.__name__.lower()}. {text.strip().splitlines()[0] if text else ''}"
 
 
-def _decode(sample: Sample) -> None:
-    size = read_image(sample.image).size
-    if size != sample.size:
-        raise DataError(f"{sample.image}: is {size[0]} x {size[1]}, not {sample.width} x {sample.height}")
-    if sample.mask is not None:
-        sample.mask.read(size)
-    for reference in sample.references:
-        read_image(reference)
+def write(
+    folder: Path,
+    dataset: Dataset,
+    parts: Mapping[str, Sequence[Sample]],
+    findings: Mapping[str, Sequence[Finding]],
+    report: str,
+) -> None:
+    """Write manifest and gallery page and say how to use them."""
+    from adfm.tracking.html import dataset as page  # torch takes seconds, and most calls write nothing
+
+    folder.mkdir(parents=True, exist_ok=True)
+    root = export(dataset, folder)
+    page.write(folder / "gallery.html", dataset.name, report, parts, findings)
+    print(f"\n{folder / 'gallery.html'}\n{folder / 'manifest.jsonl'}; read it with")
+    print(f"  dataset=manifest dataset.root={root} dataset.manifest={folder}")
+
+
+def _hashes(parts: Mapping[str, Sequence[Sample]], findings: Mapping[str, Sequence[Finding]]) -> dict[Path, str]:
+    pairs = (pair for part in parts for pair in zip(parts[part], findings[part], strict=True))
+    return {sample.image: finding.hash for sample, finding in pairs if finding.hash}
 
 
 if __name__ == "__main__":

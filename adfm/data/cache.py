@@ -24,17 +24,16 @@ def cache_folder() -> Path:
 
 def fingerprint_of(parts: Mapping[str, Sequence[Sample]]) -> str:
     """Return 16 hex digits over all labels and the bytes of all files that samples name, wherever they lie."""
-    digests = _Digests(cache_folder() / "digests.json")
     total = hashlib.sha256()
-    for part, samples in parts.items():
-        for sample in samples:
-            line = {field.name: _plain(getattr(sample, field.name), digests) for field in fields(Sample)}
-            total.update(json.dumps([part, line], sort_keys=True).encode())
-    digests.save()
+    with Digests() as digests:
+        for part, samples in parts.items():
+            for sample in samples:
+                line = {field.name: _plain(getattr(sample, field.name), digests) for field in fields(Sample)}
+                total.update(json.dumps([part, line], sort_keys=True).encode())
     return total.hexdigest()[:16]
 
 
-def _plain(value: Any, digests: _Digests) -> Any:
+def _plain(value: Any, digests: Digests) -> Any:
     if isinstance(value, Path):
         return digests.of(value)
     if isinstance(value, tuple):
@@ -44,29 +43,49 @@ def _plain(value: Any, digests: _Digests) -> Any:
     return {key: _plain(item, digests) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
-class _Digests:
-    """SHA-256 of files, computed again only where size or time of change differ from the last time."""
+class Digests:
+    """SHA-256 of files, computed again only where size or time of change differ from the last time; kept on exit."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known: dict[str, list[Any]] = _read_json(path)
+    def __init__(self) -> None:
+        self.path = cache_folder() / "digests.json"
+        self.known: dict[str, list[Any]] = _read_json(self.path)
         self.changed = False
 
     def of(self, path: Path) -> str:
+        """Return a file's digest in hexadecimal; DataError if it cannot be read."""
         try:
             status = path.stat()
+            key, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
+            entry = self.known.get(key)
+            if entry is None or entry[:2] != stamp:
+                entry = self.known[key] = [*stamp, hashlib.sha256(path.read_bytes()).hexdigest()]
+                self.changed = True
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        key, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
-        entry = self.known.get(key)
-        if entry is None or entry[:2] != stamp:
-            entry = self.known[key] = [*stamp, hashlib.sha256(path.read_bytes()).hexdigest()]
-            self.changed = True
         return entry[2]
 
-    def save(self) -> None:
+    def __enter__(self) -> Digests:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.changed:
             write_atomically(self.path, json.dumps(self.known))
+
+
+class Hashes(dict[str, str]):
+    """Perceptual hashes of images by the digest of their file; new ones are kept on exit."""
+
+    def __init__(self) -> None:
+        self.path = cache_folder() / "hashes.json"
+        super().__init__(_read_json(self.path))
+        self.kept = len(self)
+
+    def __enter__(self) -> Hashes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if len(self) > self.kept:
+            write_atomically(self.path, json.dumps(self))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

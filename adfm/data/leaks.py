@@ -1,21 +1,200 @@
-"""Near-duplicates: images that show the same thing under different names."""
+"""Leaks between parts: one file, the same bytes, or the same picture under different names.
+
+Two measures of "the same picture" stand here. The leak check takes the perceptual hash of `imagehash`: it finds a
+picture that was encoded again, resized or brightened, can be kept for each file, and compares 100,000 with each other.
+`Clustered` splits by the correlation of thumbnails, which is graded and also joins shifted views of one part; the
+tables of Magnetic-Tile were measured on those splits, so the measure stays.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+import imagehash
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 
+from adfm.data.cache import Digests, Hashes
 from adfm.data.images import read_image
-from adfm.types import Sample
+from adfm.errors import DataError
+from adfm.types import Dataset, Sample
 
 THUMBNAIL = 32
 """Side of the thumbnails that are compared, in pixels."""
+HASH_SIDE = 16
+"""A perceptual hash has so many bits, squared."""
+NEAR = 25
+"""Pictures whose hashes differ in at most so many of 256 bits are near-duplicates."""
+AT_START = 2000
+"""A run compares pictures before it starts only if at most so many have no kept hash: 10 ms each."""
+SHOWN = 3
+"""Leaks that are told in full."""
+KINDS = ("same file", "same bytes", "near-duplicate")
+"""Surest first."""
 _BLOCK = 2048
+_MMAD = frozenset(("mmad", "ds_mvtec", "mvtec", "mvtec_loco", "visa", "goodsad"))
+_SOURCES: Mapping[str, frozenset[str]] = {
+    **{name: frozenset((name, "mmad")) for name in _MMAD},
+    "mmad": _MMAD,
+    "ds_mvtec": frozenset(("ds_mvtec", "mvtec", "mmad")),
+    "mvtec": frozenset(("mvtec", "ds_mvtec", "mmad")),
+}
+"""Data set to those whose test images are, or come from the same source as, its training images: MMAD asks about test
+images of MVTec AD (as DS-MVTec), MVTec LOCO, VisA and GoodsAD, and shows their training images as templates."""
+_SAME = {"mvtec_ad": "mvtec", "loco": "mvtec_loco", "visa_raw": "visa", "visa_prepared": "visa", "goods_ad": "goodsad"}
+"""Other names of the same set."""
+
+
+def in_domain(train_name: str, test_name: str) -> bool:
+    """Return whether a model trained on one data set has seen the domain of the other, by their names.
+
+    So for a set and itself, and for MMAD with each of its four sources, either way. Case, `-` and spaces do not count.
+
+    >>> in_domain("mmad", "VisA"), in_domain("visa", "mvtec")
+    (True, False)
+    """
+    train, test = _plain_name(train_name), _plain_name(test_name)
+    return train == test or test in _SOURCES.get(train, ())
+
+
+def _plain_name(name: str) -> str:
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    return _SAME.get(plain, plain)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """Two images of different parts that are, or show, the same."""
+
+    kind: str
+    """One of `KINDS`."""
+    first: Sample
+    second: Sample
+    parts: tuple[str, str]
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.kind}: {self.first.id} ({self.parts[0]}) and {self.second.id} ({self.parts[1]})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaks:
+    """What a leak check found."""
+
+    found: list[Leak]
+    unseen: int = 0
+    """Images that were compared by path and bytes alone; 0 where the pictures were compared too."""
+
+    def told(self) -> str:
+        """Say how many of each kind there are, and the first of them."""
+        kinds = [leak.kind for leak in self.found]
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "none"
+        lines = [f"leaks between parts: {counts}", *(f"  {leak}" for leak in self.found[:SHOWN])]
+        if self.unseen:
+            lines.append(f"  by path and bytes alone; python -m adfm.data also compares the {self.unseen:,} pictures")
+        return "\n".join(lines)
+
+
+def leaks(
+    parts: Mapping[str, Sequence[Sample]], *, most_unseen: int | None = None, seen: Mapping[Path, str] | None = None
+) -> Leaks:
+    """Compare the images of each two parts by path, then by bytes, then as pictures; a pair is told once.
+
+    Digests and hashes are kept in the cache folder, so that only what changed is read again. Where more than
+    `most_unseen` images have no kept hash, the pictures are not compared; None compares them always. `seen` gives the
+    hashes of images that were read just now.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    known = seen or {}
+    images = {
+        part: list({sample.image: sample for sample in reversed(samples)}.values())[::-1]
+        for part, samples in parts.items()
+    }
+    with Digests() as digests, Hashes() as hashes:
+        keys = {part: [digests.of(sample.image) for sample in samples] for part, samples in images.items()}
+        new = {
+            digest: sample.image
+            for part, samples in images.items()
+            for sample, digest in zip(samples, keys[part], strict=True)
+            if digest not in hashes
+        }
+        compared = most_unseen is None or len(new) <= most_unseen
+        if compared:
+            hashes.update(
+                {digest: known.get(path) or perceptual_hash(read_image(path)) for digest, path in new.items()}
+            )
+        vectors = {part: as_vectors([hashes[key] for key in found]) for part, found in keys.items()} if compared else {}
+    found: list[Leak] = []
+    for first, second in combinations([part for part in images if images[part]], 2):
+        kinds: dict[tuple[int, int], str] = {}
+        if compared:
+            kinds |= dict.fromkeys(close(vectors[first], vectors[second], 1 - 2 * NEAR / HASH_SIDE**2), KINDS[2])
+        kinds |= dict.fromkeys(_equal(keys[first], keys[second]), KINDS[1])
+        kinds |= dict.fromkeys(_equal(_resolved(images[first]), _resolved(images[second])), KINDS[0])
+        found += [
+            Leak(kind=kind, first=images[first][i], second=images[second][j], parts=(first, second))
+            for (i, j), kind in kinds.items()
+        ]
+    found.sort(key=lambda leak: KINDS.index(leak.kind))
+    return Leaks(found=found, unseen=0 if compared else sum(map(len, images.values())))
+
+
+def guard(parts: Mapping[str, Sequence[Sample]], mode: str) -> None:
+    """Check for leaks before a run: stop with them, tell them, or look for none, as `leaks=` says.
+
+    Raises:
+        DataError: There are leaks and the mode is `error`.
+    """
+    if mode == "off":
+        return
+    result = leaks(parts, most_unseen=AT_START)
+    if result.found and mode == "error":
+        raise DataError(f"{result.told()}\nuse leaks=warn to go on, or a split that keeps them together")
+    if result.found:
+        print(result.told(), file=sys.stderr)
+
+
+def guard_run(dataset: Dataset, mode: str) -> None:
+    """Check the parts of the data set of a run; one whose parts cannot share an image says so by `disjoint`."""
+    if not getattr(dataset, "disjoint", False):
+        guard({part: dataset.split(part) for part in ("train", "val", "test")}, mode)
+
+
+def perceptual_hash(image: Image.Image) -> str:
+    """Return the 256 bits of the image's low frequencies as hexadecimal digits (`imagehash.phash`)."""
+    return str(imagehash.phash(image, hash_size=HASH_SIDE))
+
+
+def as_vectors(hashes: Sequence[str]) -> Float[np.ndarray, "image bit"]:
+    """Return hashes as vectors of length 1, so that a dot product is 1 - 2 x the share of bits that differ."""
+    bits: Bool[np.ndarray, "image bit"] = np.unpackbits(
+        np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8)
+    ).reshape(len(hashes), HASH_SIDE**2)
+    return np.where(bits, 1 / HASH_SIDE, -1 / HASH_SIDE).astype(np.float32)
+
+
+def _one_each(samples: Sequence[Sample]) -> list[Sample]:
+    """Keep the first sample of each image."""
+    return list({sample.image: sample for sample in reversed(samples)}.values())[::-1]
+
+
+def _resolved(samples: Iterable[Sample]) -> list[Path]:
+    return [sample.image.resolve() for sample in samples]
+
+
+def _equal(first: Sequence[object], second: Sequence[object]) -> Iterator[tuple[int, int]]:
+    places: dict[object, list[int]] = {}
+    for j, value in enumerate(second):
+        places.setdefault(value, []).append(j)
+    for i, value in enumerate(first):
+        yield from ((i, j) for j in places.get(value, ()))
 
 
 def thumbnail(path: Path) -> Float[np.ndarray, " pixel"]:
@@ -32,13 +211,13 @@ def thumbnail(path: Path) -> Float[np.ndarray, " pixel"]:
 
 def similar_pairs(thumbnails: Float[np.ndarray, "image pixel"], threshold: float) -> list[tuple[int, int]]:
     """Return the pairs (i, j), i < j, whose correlation is at least `threshold`."""
-    return [(first, second) for first, second in _close(thumbnails, thumbnails, threshold) if first < second]
+    return [(first, second) for first, second in close(thumbnails, thumbnails, threshold) if first < second]
 
 
-def _close(
-    first: Float[np.ndarray, "one pixel"], second: Float[np.ndarray, "other pixel"], threshold: float
+def close(
+    first: Float[np.ndarray, "one value"], second: Float[np.ndarray, "other value"], threshold: float
 ) -> Iterator[tuple[int, int]]:
-    """Compare all with all, a block of rows at a time."""
+    """Yield the pairs whose dot product is at least `threshold`; compares all with all, a block of rows at a time."""
     for start in range(0, len(first), _BLOCK):
         for i, j in np.argwhere(first[start : start + _BLOCK] @ second.T >= threshold):
             yield start + int(i), int(j)
@@ -64,12 +243,3 @@ def clusters(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     for index in range(count):
         members.setdefault(root(index), []).append(index)
     return sorted(members.values())
-
-
-def leaks(parts: Mapping[str, Sequence[Sample]], threshold: float = 0.98) -> list[tuple[Sample, Sample]]:
-    """Return the pairs of samples in different parts whose thumbnails correlate by at least `threshold`."""
-    found = []
-    shots = {part: np.array([thumbnail(sample.image) for sample in samples]) for part, samples in parts.items()}
-    for first, second in combinations([part for part in parts if len(parts[part])], 2):
-        found += [(parts[first][i], parts[second][j]) for i, j in _close(shots[first], shots[second], threshold)]
-    return found

@@ -44,9 +44,7 @@ class MaskFiles:
         """
         defect = np.zeros((size[1], size[0]), bool)
         for file in self.files:
-            values = read_grey(file)
-            above = threshold(file, values) if self.above is None else self.above
-            defect |= _fitted(file, values > above, size)
+            defect |= _fitted(file, read_defect(file, self.above), size)
         return defect
 
     def boxes(self, size: tuple[int, int]) -> tuple[Box, ...]:
@@ -57,6 +55,12 @@ class MaskFiles:
 @lru_cache(maxsize=1 << 17)
 def _boxes(mask: MaskFiles, size: tuple[int, int]) -> tuple[Box, ...]:
     return boxes_from_mask(mask.read(size), dilation=mask.dilation, min_area=mask.min_area)
+
+
+def read_defect(file: Path, above: int | None) -> Bool[np.ndarray, "rows columns"]:
+    """Return where one file says defect, in its own size; `above` as in `MaskFiles`. DataError if it cannot be read."""
+    values = read_grey(file)
+    return values > (threshold(file, values) if above is None else above)
 
 
 def threshold(file: Path, values: UInt8[np.ndarray, "height width"]) -> int:

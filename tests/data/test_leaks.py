@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
+from skimage import data as pictures
 
-from adfm.data.leaks import clusters, leaks, similar_pairs, thumbnail
+from adfm.data import leaks as module
+from adfm.data.leaks import clusters, guard, in_domain, leaks, perceptual_hash, similar_pairs, thumbnail
 from adfm.data.splits import grouped_split
+from adfm.errors import DataError
 from adfm.types import Sample
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADFM_CACHE", str(tmp_path / "cache"))
 
 
 def _image(path: Path, seed: int, noise: float = 0.0) -> Path:
@@ -18,8 +27,12 @@ def _image(path: Path, seed: int, noise: float = 0.0) -> Path:
     return path
 
 
-def _sample(path: Path) -> Sample:
-    return Sample(id=path.stem, image=path, stated_size=(64, 64), category="part", anomalous=False)
+def _sample(path: Path, name: str | None = None) -> Sample:
+    return Sample(id=name or path.stem, image=path, category="part", anomalous=False)
+
+
+def _kinds(first: Path, second: Path) -> list[str]:
+    return [leak.kind for leak in leaks({"train": [_sample(first)], "test": [_sample(second)]}).found]
 
 
 def test_clusters_are_transitive():
@@ -39,16 +52,98 @@ def test_an_image_of_one_tone_is_like_no_other(tmp_path: Path):
     assert not thumbnail(tmp_path / "flat.png").any()
 
 
-def test_similar_pairs_and_leaks_find_the_copy(tmp_path: Path):
-    first, copy, other = (
+def test_similar_pairs_find_the_noisy_copy(tmp_path: Path):
+    paths = [_image(tmp_path / "a.png", 1), _image(tmp_path / "c.png", 2), _image(tmp_path / "b.png", 1, 4.0)]
+    assert similar_pairs(np.array([thumbnail(path) for path in paths]), 0.98) == [(0, 2)]
+
+
+def test_one_file_one_content_and_one_picture_are_told_apart(tmp_path: Path):
+    first, other = _image(tmp_path / "a.png", 1), _image(tmp_path / "c.png", 2)
+    (tmp_path / "link.png").symlink_to(first)
+    (tmp_path / "copy.png").write_bytes(first.read_bytes())
+    Image.open(first).save(tmp_path / "again.bmp")
+    assert _kinds(first, tmp_path / "link.png") == ["same file"]
+    assert _kinds(first, tmp_path / "copy.png") == ["same bytes"]
+    assert _kinds(first, tmp_path / "again.bmp") == ["near-duplicate"]
+    assert _kinds(first, other) == []
+
+
+def test_every_pair_of_parts_is_compared_and_the_surest_come_first(tmp_path: Path):
+    first, near, other = (
         _image(tmp_path / "a.png", 1),
         _image(tmp_path / "b.png", 1, 4.0),
         _image(tmp_path / "c.png", 2),
     )
-    shots = np.array([thumbnail(path) for path in (first, other, copy)])
-    assert similar_pairs(shots, 0.98) == [(0, 2)]
-    parts = {"train": [_sample(first)], "val": [_sample(other)], "test": [_sample(copy)]}
-    assert [(one.id, two.id) for one, two in leaks(parts)] == [("a", "b")]
+    parts = {"train": [_sample(first), _sample(first, "again")], "val": [_sample(near)], "test": [_sample(other)]}
+    parts["test"].append(_sample(first, "theirs"))
+    result = leaks(parts)
+    assert [(leak.kind, leak.first.id, leak.second.id) for leak in result.found] == [
+        ("same file", "a", "theirs"),
+        ("near-duplicate", "a", "b"),
+        ("near-duplicate", "b", "theirs"),
+    ]
+    assert result.told().splitlines()[:2] == [
+        "leaks between parts: 1 same file, 2 near-duplicate",
+        "  same file: a (train) and theirs (test)",
+    ]
+
+
+@pytest.mark.parametrize("change", ["jpeg", "half", "bright", "noise", "colour"])
+def test_a_changed_copy_of_a_photograph_is_a_near_duplicate_and_another_photograph_is_not(change: str):
+    photograph = Image.fromarray(pictures.camera())
+    noise = np.random.default_rng(0).normal(0, 8, (512, 512))
+    jpeg = BytesIO()
+    photograph.save(jpeg, "jpeg", quality=40)
+    changed = {
+        "jpeg": Image.open(jpeg),
+        "half": photograph.resize((256, 256)),
+        "bright": ImageEnhance.Brightness(photograph).enhance(0.8),
+        "noise": Image.fromarray((np.asarray(photograph) + noise).clip(0, 255).astype(np.uint8)),
+        "colour": photograph.convert("RGB"),
+    }[change]
+    others = [Image.fromarray(picture) for picture in (pictures.coins(), pictures.moon(), pictures.brick())]
+    vectors = module.as_vectors([perceptual_hash(image) for image in (photograph, changed, *others)])
+    bits = (1 - vectors @ vectors[0]) * module.HASH_SIDE**2 / 2
+    assert bits[1] <= module.NEAR
+    assert min(bits[2:]) > 2 * module.NEAR
+
+
+def test_hashes_are_kept_by_content_and_bound_the_work_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first, near = _image(tmp_path / "a.png", 1), _image(tmp_path / "b.png", 1, 4.0)
+    parts = {"train": [_sample(first)], "test": [_sample(near)]}
+    unseen = leaks(parts, most_unseen=1)
+    assert (unseen.found, unseen.unseen) == ([], 2)
+    assert "python -m adfm.data also compares the 2 pictures" in unseen.told()
+    assert len(leaks(parts).found) == 1
+    monkeypatch.setattr(module, "read_image", None)  # the hashes are known now
+    first.rename(tmp_path / "moved.png")
+    parts["train"] = [_sample(tmp_path / "moved.png")]
+    assert len(leaks(parts, most_unseen=0).found) == 1
+
+
+def test_a_run_stops_or_is_warned_or_looks_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    first = _image(tmp_path / "a.png", 1)
+    parts = {"train": [_sample(first)], "test": [_sample(first, "b")]}
+    guard(parts, "off")
+    assert capsys.readouterr().err == ""
+    guard(parts, "warn")
+    assert "leaks between parts: 1 same file\n  same file: a (train) and b (test)" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"1 same file\n.*\nuse leaks=warn to go on, or a split that keeps them"):
+        guard(parts, "error")
+
+
+@pytest.mark.parametrize("source", ["MVTec-AD", "mvtec", "DS-MVTec", "MVTec LOCO", "mvtec_loco", "VisA", "goodsad"])
+def test_mmad_and_its_sources_are_one_domain_either_way(source: str):
+    assert in_domain("mmad", source)
+    assert in_domain(source, "MMAD")
+
+
+def test_other_sets_are_in_domain_of_themselves_alone():
+    assert in_domain("btad", "BTAD")
+    assert in_domain("mvtec", "ds_mvtec")
+    for train, test in (("visa", "mvtec"), ("mvtec", "mvtec_loco"), ("goodsad", "visa"), ("real_iad", "mmad")):
+        assert not in_domain(train, test)
+        assert not in_domain(test, train)
 
 
 def test_grouped_split_keeps_clusters_together_and_types_in_proportion():

@@ -1,0 +1,144 @@
+"""Opening everything that samples name, over several processes: what is wrong, what is odd, and what was measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tqdm import tqdm
+
+from adfm.data.images import image_size, is_turned, read_image
+from adfm.data.leaks import perceptual_hash
+from adfm.data.masks import MaskFiles
+from adfm.errors import DataError
+from adfm.types import Box, Sample
+
+CHUNK = 32
+"""Samples that a process takes at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What the files of one sample say."""
+
+    size: tuple[int, int] | None = None
+    """Width and height of the image as shown; None if it cannot be read."""
+    boxes: tuple[Box, ...] = ()
+    mask_area: int | None = None
+    """Pixels of the mask; None without one."""
+    hash: str | None = None
+    """The image's perceptual hash."""
+    problems: tuple[str, ...] = ()
+    """What stands in the way of using the sample; each names its file or the sample."""
+    warnings: tuple[str, ...] = ()
+    """What is usable and should be looked at."""
+
+
+def check_all(parts: Mapping[str, Sequence[Sample]], processes: int | None = None) -> dict[str, list[Finding]]:
+    """Check every sample, in order, over as many processes as there are cores or as asked for.
+
+    A bar shows how far it is; where the output is not a terminal, nothing does.
+
+    Raises:
+        DataError: A process was killed, as the system does where memory runs out.
+    """
+    samples = [sample for part in parts.values() for sample in part]
+    count = min(processes or _cores(), -(-len(samples) // CHUNK))
+    with tqdm(total=len(samples), desc="checking", unit="image", leave=False, disable=None) as bar:
+        found = []
+        for finding in map(check, samples) if count < 2 else _over_processes(samples, count):
+            found.append(finding)
+            bar.update()
+    rest = iter(found)
+    return {part: [next(rest) for _ in members] for part, members in parts.items()}
+
+
+def check(sample: Sample) -> Finding:
+    """Decode the image, the mask and the references of one sample."""
+    try:
+        image = read_image(sample.image)
+        size = image.size
+        problems, warnings = _size_problems(sample, size), []
+        area = None
+        if sample.mask is not None:
+            area = int(sample.mask.read(size).sum())
+            warnings += _mask_warnings(sample, size)
+        boxes = sample.boxes
+    except DataError as error:
+        return Finding(problems=(str(error),))
+    problems += [f"{sample.id}: box {box} leaves the {size[0]} x {size[1]} image" for box in boxes if _out(box, size)]
+    problems += [reason for path in sample.references if (reason := _unreadable(path))]
+    if sample.anomalous and not boxes:
+        problems.append(f"{sample.id}: anomalous but without a box{_why(area)}")
+    if area and not sample.anomalous:
+        problems.append(f"{sample.id}: normal, but its mask has {area} pixels")
+    return Finding(
+        size=size,
+        boxes=boxes,
+        mask_area=area,
+        hash=perceptual_hash(image),
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+    )
+
+
+def _why(area: int | None) -> str:
+    if area is None:
+        return ""
+    return f"; its mask has {area} pixels, too few in one place" if area else "; its mask is empty"
+
+
+def _size_problems(sample: Sample, size: tuple[int, int]) -> list[str]:
+    if sample.size == size:
+        return []
+    return [f"{sample.image}: is {size[0]} x {size[1]}, not {sample.size[0]} x {sample.size[1]} as stated"]
+
+
+def _mask_warnings(sample: Sample, size: tuple[int, int]) -> Iterator[str]:
+    for file in sample.mask.files if isinstance(sample.mask, MaskFiles) else ():
+        if (own := image_size(file)) != size:
+            yield f"{file}: the mask is {own[0]} x {own[1]} and was brought to {size[0]} x {size[1]}"
+        elif is_turned(sample.image) and not is_turned(file):
+            yield f"{file}: the image is turned by EXIF, its mask is not; look whether they fit"
+
+
+def _out(box: Box, size: tuple[int, int]) -> bool:
+    return not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1])
+
+
+@cache
+def _unreadable(path: Path) -> str | None:
+    """Look at the header alone: references are samples of their own nearly always."""
+    try:
+        image_size(path)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _over_processes(samples: Sequence[Sample], count: int) -> Iterator[Finding]:
+    with ProcessPoolExecutor(count) as pool:
+        try:
+            yield from pool.map(check, samples, chunksize=CHUNK)
+        except BrokenProcessPool as error:
+            message = "a process that read images was killed, perhaps for want of memory; processes=1 needs the least"
+            raise DataError(message) from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def doubled(parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
+    """Name the ids that occur twice."""
+    seen: dict[str, str] = {}
+    for part, samples in parts.items():
+        for sample in samples:
+            if sample.id in seen:
+                yield f"{sample.id}: in {part} and in {seen[sample.id]}"
+            seen[sample.id] = part
