@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.files import SUFFIXES, by_stem, folders
-from adfm.data.masks import ABOVE, MaskFiles
+from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.types import Sample
 
@@ -36,7 +36,7 @@ def folder(
     normal: Sequence[str] | None = None,
     defects: Sequence[str] | None = None,
     masks: str | None = None,
-    above: int = ABOVE,
+    above: int | None = None,
     product: str = "product",
 ) -> Listing:
     """List a user's folders: in the parts whose folders are there, else all in `test`.
@@ -52,7 +52,7 @@ def folder(
         defects: Folders of defects, whose last name is the type; None takes all others, whose first name is the type
             (the second where the first is general, as `defects/scratch`).
         masks: Folder of the masks; None takes one called ground_truth, masks, gt and the like, if there is one.
-        above: A mask's pixel is defect above this grey value.
+        above: A mask's pixel is defect above this grey value; None decides for each file (`adfm.data.masks.threshold`).
         product: Category of all samples, in plain words.
 
     Raises:
@@ -208,7 +208,7 @@ def _type(names: Sequence[str]) -> str:
 
 
 def _sample(
-    source: Source, image: Path, defect_type: str | None, files: tuple[Path, ...], above: int, product: str
+    source: Source, image: Path, defect_type: str | None, files: tuple[Path, ...], above: int | None, product: str
 ) -> Sample:
     return Sample(
         id=image.relative_to(source.root).with_suffix("").as_posix(),

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from adfm.data.images import read_grey
-from adfm.data.masks import MaskFiles
+from adfm.data.masks import MaskFiles, read_defect
 from adfm.types import Sample
 
 
@@ -28,4 +27,4 @@ def labelled(samples: Sequence[Sample], masks: Sequence[MaskFiles], defect_type:
 
 
 def _any_defect(mask: MaskFiles) -> bool:
-    return any(bool((read_grey(file) > mask.above).any()) for file in mask.files)
+    return any(bool(read_defect(file, mask.above).any()) for file in mask.files)

@@ -86,7 +86,7 @@ def test_a_mask_may_be_several_files_of_0_and_1(tmp_path: Path):
     draw(tmp_path / "dent" / "0.png")
     draw(tmp_path / "labels" / "dent" / "0" / "000.png", (1, 1, 8, 8), value=1)
     draw(tmp_path / "labels" / "dent" / "0" / "001.png", (20, 10, 30, 20), value=2)
-    listing = folder(Source(root=tmp_path), masks="labels", above=0)
+    listing = folder(Source(root=tmp_path), masks="labels")
     assert _types(listing) == {"test": {None: 1, "dent": 1}}
     assert listing.parts["test"][0].boxes == ((1.0, 1.0, 8.0, 8.0), (20.0, 10.0, 30.0, 20.0))
 
