@@ -11,14 +11,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from adfm.config.command import command
-from adfm.config.compose import check
+from adfm.config.compose import build, check
 from adfm.config.run_folder import RunFolder, prepare
+from adfm.data.leaks import guard_run
 
 
 @command("train")
 def main(config: DictConfig) -> float | None:
     """Train, or resume, the run of a config; under multirun return the metric that chose its best checkpoint."""
     check(config)
+    guard_run(build(config.dataset), config.leaks)
     swept = HydraConfig.get().mode == RunMode.MULTIRUN
     if swept and config.study is None:
         config.study = config.name  # a sweep is one group in W&B

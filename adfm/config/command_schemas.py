@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from adfm.config.schema import (
     DTYPES,
+    LEAKS,
     SCORES,
     EngineConfig,
     ModelConfig,
@@ -18,9 +19,6 @@ from adfm.config.schema import (
     one_of,
     require,
 )
-
-LEAKS = ("error", "warn", "off")
-"""What becomes of images that two parts share."""
 
 
 @dataclass

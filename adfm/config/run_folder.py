@@ -30,7 +30,7 @@ NOT_IDENTITY = (
     # where things lie, what is recorded, on what it runs, how long
     *("name", "runs", "fresh", "study", "steps", "logger", "callbacks", "engine", "checkpoint"),
     # looks at the result, but chooses nothing
-    *("evaluate.test_samples", "evaluate.at_end"),
+    *("evaluate.test_samples", "evaluate.at_end", "leaks"),
     # the content of the checkpoint and of the data is hashed instead
     *("model.path", "model.revision", "dataset.root", "dataset.manifest"),
     *("dataset.datasets.*.root", "dataset.datasets.*.manifest"),

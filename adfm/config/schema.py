@@ -19,6 +19,8 @@ METRICS = {
 }
 """What can choose the best checkpoint; 1 where more is better, -1 where less is."""
 DTYPES = ("bfloat16", "float32")
+LEAKS = ("error", "warn", "off")
+"""What becomes of images that two parts of a data set share."""
 
 
 class RangeError(ValueError):
@@ -243,6 +245,9 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     runs: str = "runs"
     """The folder in which run folders are made."""
+    leaks: str = "warn"
+    """`error`, `warn` or `off`: what becomes of images that two parts share, by path, bytes and, where that costs
+    seconds, by what they show; looked for before weights are loaded."""
     fresh: bool = False
     """Move the existing folder of this run aside and start again."""
     study: str | None = None
@@ -254,5 +259,6 @@ class TrainConfig:
             self,
             *at_least(self, 1, "steps", "prompts_per_step"),
             *at_least(self, 0, "seed"),
+            one_of(self, "leaks", LEAKS),
             ("train_samples", self.train_samples is None or self.train_samples >= 1, "at least 1, or null for all"),
         )

@@ -51,6 +51,9 @@ class Synthetic:
         ConfigError: The shares do not add up to 1, or a number is negative.
     """
 
+    disjoint = True
+    """Its parts show different surfaces, so that a run need not draw all of them to look for leaks."""
+
     def __init__(
         self,
         root: str | Path | None = None,

@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 from skimage import data as pictures
 
 from adfm.data import leaks as module
-from adfm.data.leaks import clusters, guard, in_domain, leaks, perceptual_hash, similar_pairs, thumbnail
+from adfm.data.leaks import clusters, guard, guard_run, in_domain, leaks, perceptual_hash, similar_pairs, thumbnail
 from adfm.data.splits import grouped_split
 from adfm.errors import DataError
 from adfm.types import Sample
@@ -130,6 +130,24 @@ def test_a_run_stops_or_is_warned_or_looks_for_nothing(tmp_path: Path, capsys: p
     assert "leaks between parts: 1 same file\n  same file: a (train) and b (test)" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"1 same file\n.*\nuse leaks=warn to go on, or a split that keeps them"):
         guard(parts, "error")
+
+
+class _Parts:
+    def __init__(self, sample: Sample, disjoint: bool) -> None:
+        self.name, self.sample, self.disjoint = "parts", sample, disjoint
+
+    def split(self, name: str) -> list[Sample]:
+        return [] if name == "val" else [self.sample]
+
+    def fingerprint(self) -> str:
+        return "0"
+
+
+def test_a_run_looks_at_its_data_set_unless_its_parts_are_disjoint_by_construction(tmp_path: Path):
+    sample = _sample(_image(tmp_path / "a.png", 1))
+    with pytest.raises(DataError, match="1 same file"):
+        guard_run(_Parts(sample, disjoint=False), "error")
+    guard_run(_Parts(sample, disjoint=True), "error")
 
 
 @pytest.mark.parametrize("source", ["MVTec-AD", "mvtec", "DS-MVTec", "MVTec LOCO", "mvtec_loco", "VisA", "goodsad"])
