@@ -228,10 +228,8 @@ def _common(parts: Mapping[str, Sequence[Sample]]) -> Path:
             files.update((sample.image, *sample.references, *(sample.mask.files if sample.mask else ())))
     if not files:
         raise DataError("no part has a sample, so there is nothing to write")
-    try:
-        return Path(os.path.commonpath({file.parent for file in files}))
-    except ValueError as error:  # some paths absolute, some not
-        raise DataError(f"its files have no folder in common ({error})") from error
+    absolute = any(file.is_absolute() for file in files)
+    return Path(os.path.commonpath({file.absolute().parent if absolute else file.parent for file in files}))
 
 
 def read_knowledge(path: Path) -> dict[str, str]:

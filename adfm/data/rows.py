@@ -121,6 +121,7 @@ def as_row(sample: Sample, root: Path) -> dict[str, Any]:
 
 
 def _relative(root: Path, path: Path) -> str:
+    path = path.absolute() if root.is_absolute() else path
     if not path.is_relative_to(root) or ".." in (relative := path.relative_to(root)).parts:
         raise DataError(f"{path} does not lie in {root}")
     return relative.as_posix()

@@ -154,6 +154,14 @@ def test_a_run_keeps_its_split(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert json.loads((folder / "large" / "about.json").read_text())["ids_only"] == "more than 6 samples"
 
 
+def test_relative_and_absolute_paths_have_a_root_in_common(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    given = Sample(id="x", image=Path("a.png"), category="plate", anomalous=False, references=(folder / "b.png",))
+    (folder / "out").mkdir()
+    assert export(Parts(train=[given]), folder / "out") == folder
+    assert Manifest(folder, manifest=folder / "out").split("train") == [replace(given, image=folder / "a.png")]
+
+
 FLAT = {
     "image": "a.png",
     "category": "plate",
