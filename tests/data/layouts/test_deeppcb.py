@@ -50,6 +50,7 @@ def test_boxes_types_and_reference(root: Path, home: str):
     assert board.boxes == ((2.0, 3.0, 10.0, 12.0), (12.0, 3.0, 20.0, 9.0), (1.0, 1.0, 5.0, 5.0))
     assert board.attributes == {"defects": "2 pin hole, 1 spur"}
     assert board.references == (template.image,)
+    assert opened("deeppcb", root / home).split("test")[1].references == (template.image,)
     assert (board.mask, board.stated_size, board.size) == (None, None, (32, 24))
 
 
