@@ -11,7 +11,8 @@ from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.config.run_folder import RunFolder, checkpoint_hash, newest
 from adfm.errors import ConfigError
-from adfm.evaluation.comparison import Plan, compare, data_set_names
+from adfm.evaluation.comparison import compare
+from adfm.evaluation.plan import Plan, data_set_names
 
 PLAN = ("split", "score", "draws", "answering", "batch", "resamples", "calibrate")
 """Keys that go to the plan as they are."""

@@ -22,6 +22,7 @@ from adfm.config.environment import environment
 from adfm.config.run_folder import RunFolder, write_whole
 from adfm.data import manifest
 from adfm.evaluation import comparison, runner
+from adfm.evaluation.plan import data_set_names
 from adfm.evaluation.score import SCORES
 from adfm.grpo import guards, loop
 from adfm.grpo.collect import Collector, PromptStream
@@ -263,7 +264,7 @@ def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
         plan = comparison.Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
         best = copy.deepcopy(config.model)
         best.path, best.revision = str(folder.path / "export" / "best"), None
-        trained_on = comparison.data_set_names(config.dataset)
+        trained_on = data_set_names(config.dataset)
         print(
             comparison.compare(
                 plan, after=best, before=config.model, folder=folder.path / "eval", trained_on=trained_on

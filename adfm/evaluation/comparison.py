@@ -10,109 +10,29 @@ weights, the prompts, the data and the score.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from adfm.config.compose import build
-from adfm.config.run_folder import checkpoint_hash, write_whole
-from adfm.config.schema import ModelConfig
+from adfm.config.run_folder import write_whole
 from adfm.data.leaks import in_domain
 from adfm.errors import DataError
 from adfm.evaluation import metrics, prediction, runner, tables
 from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, thresholded
 from adfm.evaluation.mmad import results
+from adfm.evaluation.plan import Plan, key_of, model_config
 from adfm.evaluation.prediction import Prediction
-from adfm.evaluation.score import SCORES, NoScore, SamplesScore, Score
+from adfm.evaluation.score import NoScore
 from adfm.grpo import selfcheck
 from adfm.models.vlm import VLM
-from adfm.types import Dataset, Reward, Sample, Template
 
-CHOOSING_SAMPLES = 512
-"""Samples on which a threshold is chosen, at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """On what checkpoints are evaluated, and how."""
-
-    dataset: Dataset
-    template: Template
-    score: Score
-    reward: Reward | None
-    content: str
-    """What of the configs decides about a prediction, beside the model: part of the key."""
-    split: str = "test"
-    count: int | None = None
-    """Samples at most; None takes all."""
-    batch: int = 32
-    resamples: int = 1000
-    """Of the bootstrap; 0 gives no intervals."""
-    calibrate: bool = False
-    """Whether to show also what the score decides at the threshold that is best on val."""
-    answering: str = "text"
-    """`text`, or `logits` for the most likely letter without a word written."""
-
-    @classmethod
-    def of(cls, nodes: Mapping[str, Any], *, score: str = "answer", draws: int = 8, **settings: Any) -> Plan:
-        """Build `dataset`, `reasoning` and, where there is one, `reward` from their config nodes."""
-        scored: Score = SamplesScore(draws) if score == SamplesScore.name else SCORES[score]()
-        reward = nodes.get("reward")
-        dataset: Dataset = build(nodes["dataset"])
-        content = {
-            "reasoning": _plain(nodes["reasoning"]),
-            "reward": _plain(reward),
-            "data": dataset.fingerprint(),
-            "score": vars(scored),
-        }
-        if settings.get("answering", "text") != "text":
-            content["answering"] = settings["answering"]
-        return cls(
-            dataset=dataset,
-            template=build(nodes["reasoning"]),
-            score=scored,
-            reward=None if reward is None else build(reward),
-            content=json.dumps({score: content}, sort_keys=True),
-            **settings,
-        )
-
-    def samples(self) -> list[Sample]:
-        """The samples that are evaluated."""
-        return runner.subset(self.dataset.split(self.split), self.count)
-
-    def choosing_samples(self) -> list[Sample]:
-        """Samples to choose a threshold on: of val, or of train where val is what is evaluated."""
-        return runner.subset(self.dataset.split("train" if self.split == "val" else "val"), CHOOSING_SAMPLES)
-
-    @property
-    def asks_mmad(self) -> bool:
-        """Whether the samples are MMAD's questions."""
-        return results.is_mmad(self.samples())
-
-    @property
-    def asks_boxes(self) -> bool:
-        """Whether the template asks for boxes."""
-        return "boxes" in self.template.provides
-
-    @property
-    def folder_name(self) -> str:
-        """Of the folder for this data set: its name, with the part if it is not test."""
-        return self.dataset.name if self.split == "test" else f"{self.dataset.name}-{self.split}"
-
-
-def model_config(node: DictConfig, *, path: str | None = None) -> ModelConfig:
-    """Make what `VLM.load` takes from a `model` node, with another checkpoint in its place if `path` is given."""
-    config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), node))
-    config.frames = build(node.frames)
-    if path is not None:
-        config.path, config.revision = path, None
-    return config
+MIXED = "data set"
+"""The group of a table that has a row for each data set of a mixture."""
 
 
 def compare(
@@ -141,9 +61,7 @@ def compare(
             predictions["before"], predictions["after"], boxes=plan.asks_boxes, resamples=plan.resamples
         )
     text = [tables.caption(found), tables.comparison(columns | found["baselines"]), *notes]
-    text += [
-        tables.groups(name, found[name]) for name in ("dataset", "category", "bin") if len(found.get(name, {})) > 1
-    ]
+    text += [tables.groups(name, found[name]) for name in (MIXED, "category", "bin") if len(found.get(name, {})) > 1]
     return "\n\n".join(text)
 
 
@@ -160,7 +78,7 @@ def _compare_on_mmad(
         if node is None:
             continue
         about = results.About(
-            key=_key(plan, node),
+            key=key_of(plan, node),
             protocol=f"reasoning={plan.template.name}, answering={plan.answering}",
             read_by="letter probability" if plan.answering == "logits" else written,
             trained=trained if side == "after" else "",
@@ -180,7 +98,7 @@ def predict(
 
     The file `summary` there has the key of a finished evaluation.
     """
-    key = _key(plan, node)
+    key = key_of(plan, node)
     finished, known = folder / "predictions.jsonl", folder / summary
     if finished.is_file() and known.is_file() and json.loads(known.read_text()).get("key") == key:
         return prediction.read(finished)
@@ -227,13 +145,16 @@ def publish(
         chosen = prediction.read(folder / "threshold.jsonl")
         threshold = best_threshold([one.score for one in chosen], [one.anomalous for one in chosen])
         rows["score at val threshold"] = thresholded(predictions, threshold)
+    measured = metrics.table(predictions, boxes=plan.asks_boxes, resamples=plan.resamples)
+    if "dataset" in measured:  # the attribute by which a mixture tells its data sets apart
+        measured[MIXED] = measured.pop("dataset")
     found = {
         "dataset": plan.dataset.name,
         "synthetic": "synthetic" in plan.dataset.name,
         "split": plan.split,
         "score": plan.score.name,
-        "key": _key(plan, node),
-        **metrics.table(predictions, boxes=plan.asks_boxes, resamples=plan.resamples),
+        "key": key_of(plan, node),
+        **measured,
         "baselines": {
             name: metrics.table(row, boxes=False, resamples=plan.resamples)["overall"] for name, row in rows.items()
         },
@@ -251,21 +172,3 @@ def baseline_predictions(plan: Plan) -> tuple[dict[str, list[Prediction]], list[
     except DataError as error:
         notes.append(f"No trivial detector: {error}")
     return rows, notes
-
-
-def data_set_names(node: Any) -> list[str]:
-    """Return the name of the data set that a `dataset` node describes, or those of the data sets it mixes."""
-    mixed = [name for child in node.get("datasets", {}).values() for name in data_set_names(child)]
-    return mixed or [node.get("name") or node["_target_"].rpartition(".")[2].lower()]
-
-
-def _key(plan: Plan, node: DictConfig) -> str:
-    ids = [sample.id for sample in plan.samples()]
-    settings = {name: node[name] for name in ("dtype", "min_pixels", "max_pixels", "completion_tokens")}
-    weights = checkpoint_hash(node.path, node.revision)
-    content = [weights, settings, _plain(node.frames), plan.content, plan.split, ids, plan.calibrate]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

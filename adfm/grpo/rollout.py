@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from adfm.grpo.attention import attend_by_layout
 from adfm.grpo.decode_attention import SharedPrompts
 from adfm.grpo.decoder import DECODERS, Decoder, PromptCache, Rows
 from adfm.grpo.logprob import sampled_logits
@@ -98,7 +97,6 @@ def generate(
         raise RuntimeError(
             "generate needs the model in eval mode: use it inside engine.gathered() or call vlm.base.eval()"
         )
-    attend_by_layout(vlm)
     hidden, decoder = _prefill(vlm, encoded, group_size, completion_tokens)
     count = len(encoded) * group_size
     tokens = torch.full((count, completion_tokens), vlm.pad_token_id, dtype=torch.long, device=vlm.device)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from adfm.grpo.attention import attend_by_layout
 from adfm.grpo.logprob import hidden_states
 from adfm.grpo.packing import PackItem, pack_row
 from adfm.models.vlm import VLM, EncodedPrompt
@@ -35,6 +36,7 @@ class ReadPrompts:
 
 def read_prompts(vlm: VLM, encoded: Sequence[EncodedPrompt], **cache: object) -> ReadPrompts:
     """Run the language model over prompts, packed; what they share once. `cache` goes to `hidden_states`."""
+    attend_by_layout(vlm)
     items = stems(encoded, vlm.image_token_id)
     hidden = hidden_states(vlm, pack_row(items, vlm.device), **cache)[0]
     places = _places(items)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from evaluation_support import predicted
 from PIL import Image
 
+from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.evaluation import prediction
 from adfm.evaluation.prediction import Prediction
@@ -33,6 +35,11 @@ def test_a_line_of_json_gives_the_prediction_back() -> None:
     )
     assert Prediction.from_json(one.to_json()) == one
     assert "\n" not in one.to_json()
+
+
+def test_a_line_of_an_older_version_is_read() -> None:
+    older = {key: value for key, value in json.loads(predicted(0, True, True).to_json()).items() if key != "letters"}
+    assert Prediction.from_json(json.dumps(older)) == predicted(0, True, True)
 
 
 def test_a_score_that_is_no_number_cannot_be_written() -> None:
@@ -78,7 +85,14 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
 
 
 def _sample(mask: Path) -> Sample:
-    return Sample(id="one", image=Path("one.png"), stated_size=(20, 10), category="tile", anomalous=True, mask=mask)
+    return Sample(
+        id="one",
+        image=Path("one.png"),
+        stated_size=(20, 10),
+        category="tile",
+        anomalous=True,
+        mask=MaskFiles((mask,)),
+    )
 
 
 def _verdict(boxes: tuple[tuple[float, float, float, float], ...] = ()) -> Verdict:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from adfm.config.compose import compose
 from adfm.evaluate import main
 from adfm.evaluation import prediction, runner
-from adfm.evaluation.comparison import data_set_names
+from adfm.evaluation.plan import data_set_names
 
 SMALL = ["model.completion_tokens=8", "model.prompt_tokens=2048", "resamples=10"]
 
