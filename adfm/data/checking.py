@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from adfm.data.images import image_size, is_turned, read_image
-from adfm.data.leaks import perceptual_hash
+from adfm.data.likeness import perceptual_hash
 from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.types import Box, Sample

@@ -1,10 +1,4 @@
-"""Leaks between parts: one file, the same bytes, or the same picture under different names.
-
-Two measures of "the same picture" stand here. The leak check takes the perceptual hash of `imagehash`: it finds a
-picture that was encoded again, resized or brightened, can be kept for each file, and compares 100,000 with each other.
-`Clustered` splits by the correlation of thumbnails, which is graded and also joins shifted views of one part; the
-tables of Magnetic-Tile were measured on those splits, so the measure stays.
-"""
+"""Leaks between parts: one file, the same bytes, or the same picture under different names."""
 
 from __future__ import annotations
 
@@ -14,29 +8,18 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-import imagehash
-import numpy as np
-from jaxtyping import Bool, Float
-from PIL import Image
-
 from adfm.data.cache import Digests, Hashes
 from adfm.data.images import read_image
+from adfm.data.likeness import as_vectors, close, perceptual_hash, same_picture
 from adfm.errors import DataError
 from adfm.types import Dataset, Sample
 
-THUMBNAIL = 32
-"""Side of the thumbnails that are compared, in pixels."""
-HASH_SIDE = 16
-"""A perceptual hash has so many bits, squared."""
-NEAR = 25
-"""Pictures whose hashes differ in at most so many of 256 bits are near-duplicates."""
 AT_START = 2000
 """A run compares pictures before it starts only if at most so many have no kept hash: 10 ms each."""
 SHOWN = 3
 """Leaks that are told in full."""
 KINDS = ("same file", "same bytes", "near-duplicate")
 """Surest first."""
-_BLOCK = 2048
 _MMAD = frozenset(("mmad", "ds_mvtec", "mvtec", "mvtec_loco", "visa", "goodsad"))
 _SOURCES: Mapping[str, frozenset[str]] = {
     **{name: frozenset((name, "mmad")) for name in _MMAD},
@@ -135,7 +118,7 @@ def leaks(
     for first, second in combinations([part for part in images if images[part]], 2):
         kinds: dict[tuple[int, int], str] = {}
         if compared:
-            kinds |= dict.fromkeys(close(vectors[first], vectors[second], 1 - 2 * NEAR / HASH_SIDE**2), KINDS[2])
+            kinds |= dict.fromkeys(close(vectors[first], vectors[second], same_picture()), KINDS[2])
         kinds |= dict.fromkeys(_equal(keys[first], keys[second]), KINDS[1])
         kinds |= dict.fromkeys(_equal(_resolved(images[first]), _resolved(images[second])), KINDS[0])
         found += [
@@ -167,24 +150,6 @@ def guard_run(dataset: Dataset, mode: str) -> None:
         guard({part: dataset.split(part) for part in ("train", "val", "test")}, mode)
 
 
-def perceptual_hash(image: Image.Image) -> str:
-    """Return the 256 bits of the image's low frequencies as hexadecimal digits (`imagehash.phash`)."""
-    return str(imagehash.phash(image, hash_size=HASH_SIDE))
-
-
-def as_vectors(hashes: Sequence[str]) -> Float[np.ndarray, "image bit"]:
-    """Return hashes as vectors of length 1, so that a dot product is 1 - 2 x the share of bits that differ."""
-    bits: Bool[np.ndarray, "image bit"] = np.unpackbits(
-        np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8)
-    ).reshape(len(hashes), HASH_SIDE**2)
-    return np.where(bits, 1 / HASH_SIDE, -1 / HASH_SIDE).astype(np.float32)
-
-
-def _one_each(samples: Sequence[Sample]) -> list[Sample]:
-    """Keep the first sample of each image."""
-    return list({sample.image: sample for sample in reversed(samples)}.values())[::-1]
-
-
 def _resolved(samples: Iterable[Sample]) -> list[Path]:
     return [sample.image.resolve() for sample in samples]
 
@@ -195,51 +160,3 @@ def _equal(first: Sequence[object], second: Sequence[object]) -> Iterator[tuple[
         places.setdefault(value, []).append(j)
     for i, value in enumerate(first):
         yield from ((i, j) for j in places.get(value, ()))
-
-
-def thumbnail(path: Path) -> Float[np.ndarray, " pixel"]:
-    """Return the image as 32 x 32 grey values of mean 0 and length 1, so that a dot product is a correlation.
-
-    An image of one tone has no correlation with any other: its values are all 0.
-    """
-    small = read_image(path).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    values = np.asarray(small, np.float32).ravel()
-    values = values - values.mean()
-    length = float(np.linalg.norm(values))
-    return values / length if length > 1e-6 else np.zeros_like(values)
-
-
-def similar_pairs(thumbnails: Float[np.ndarray, "image pixel"], threshold: float) -> list[tuple[int, int]]:
-    """Return the pairs (i, j), i < j, whose correlation is at least `threshold`."""
-    return [(first, second) for first, second in close(thumbnails, thumbnails, threshold) if first < second]
-
-
-def close(
-    first: Float[np.ndarray, "one value"], second: Float[np.ndarray, "other value"], threshold: float
-) -> Iterator[tuple[int, int]]:
-    """Yield the pairs whose dot product is at least `threshold`; compares all with all, a block of rows at a time."""
-    for start in range(0, len(first), _BLOCK):
-        for i, j in np.argwhere(first[start : start + _BLOCK] @ second.T >= threshold):
-            yield start + int(i), int(j)
-
-
-def clusters(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Join 0 to `count` - 1 along the pairs (union-find); each cluster and the list of them are sorted.
-
-    >>> clusters(5, [(0, 3), (3, 4)])
-    [[0, 3, 4], [1], [2]]
-    """
-    parent = list(range(count))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for first, second in pairs:
-        parent[root(first)] = root(second)
-    members: dict[int, list[int]] = {}
-    for index in range(count):
-        members.setdefault(root(index), []).append(index)
-    return sorted(members.values())

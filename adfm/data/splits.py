@@ -8,14 +8,12 @@ type beside it changes nothing. Images are drawn: samples of one image, as the q
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import numpy as np
-
-from adfm.data.leaks import clusters, similar_pairs, thumbnail
+from adfm.data.likeness import alike
 from adfm.errors import ConfigError, DataError
 from adfm.types import Sample
 
@@ -139,7 +137,7 @@ class Clustered:
     test: float = 0.25
     """Likewise of the test part."""
     similarity: float = 0.98
-    """Images whose 32 x 32 thumbnails correlate by at least this stay together."""
+    """Images whose 32 x 32 thumbnails correlate by at least this stay together, as do near-duplicates by their hash."""
     seed: int = 0
     """Of what is drawn."""
 
@@ -152,7 +150,7 @@ class Clustered:
     def __call__(self, parts: Parts) -> dict[str, list[Sample]]:
         """Divide."""
         samples = [sample for members in parts.values() for sample in members]
-        near = similar_pairs(np.array([thumbnail(sample.image) for sample in samples]), self.similarity)
+        near = alike([sample.image for sample in samples], self.similarity)
         types = [" ".join(_cell(sample)) for sample in samples]
         shares = {"train": 1 - self.val - self.test, "val": self.val, "test": self.test}
         split = grouped_split(clusters(len(samples), near), types, shares, self.seed)
@@ -199,6 +197,28 @@ def _shared_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[lis
         order = _shuffled(members, seed, cell)
         taken.update(order[: round(share * len(order))])
     return [one for one in samples if one.image not in taken], [one for one in samples if one.image in taken]
+
+
+def clusters(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Join 0 to `count` - 1 along the pairs (union-find); each cluster and the list of them are sorted.
+
+    >>> clusters(5, [(0, 3), (3, 4)])
+    [[0, 3, 4], [1], [2]]
+    """
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for first, second in pairs:
+        parent[root(first)] = root(second)
+    members: dict[int, list[int]] = {}
+    for index in range(count):
+        members.setdefault(root(index), []).append(index)
+    return sorted(members.values())
 
 
 def grouped_split(

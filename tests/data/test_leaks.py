@@ -9,8 +9,10 @@ from PIL import Image, ImageEnhance
 from skimage import data as pictures
 
 from adfm.data import leaks as module
-from adfm.data.leaks import clusters, guard, guard_run, in_domain, leaks, perceptual_hash, similar_pairs, thumbnail
-from adfm.data.splits import grouped_split
+from adfm.data import likeness
+from adfm.data.leaks import guard, guard_run, in_domain, leaks
+from adfm.data.likeness import perceptual_hash, similar_pairs, thumbnail
+from adfm.data.splits import clusters, grouped_split
 from adfm.errors import DataError
 from adfm.types import Sample
 
@@ -102,10 +104,10 @@ def test_a_changed_copy_of_a_photograph_is_a_near_duplicate_and_another_photogra
         "colour": photograph.convert("RGB"),
     }[change]
     others = [Image.fromarray(picture) for picture in (pictures.coins(), pictures.moon(), pictures.brick())]
-    vectors = module.as_vectors([perceptual_hash(image) for image in (photograph, changed, *others)])
-    bits = (1 - vectors @ vectors[0]) * module.HASH_SIDE**2 / 2
-    assert bits[1] <= module.NEAR
-    assert min(bits[2:]) > 2 * module.NEAR
+    vectors = likeness.as_vectors([perceptual_hash(image) for image in (photograph, changed, *others)])
+    bits = (1 - vectors @ vectors[0]) * likeness.HASH_SIDE**2 / 2
+    assert bits[1] <= likeness.NEAR
+    assert min(bits[2:]) > 2 * likeness.NEAR
 
 
 def test_hashes_are_kept_by_content_and_bound_the_work_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,88 @@
+"""When two images show the same thing: two measures, each of which finds what the other misses.
+
+The perceptual hash of `imagehash` finds a picture that was encoded again, resized or lit in another way, can be kept
+for each file, and compares 100,000 with each other. The correlation of thumbnails is graded and also joins shifted
+views of one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+
+from adfm.data.cache import Digests, Hashes
+from adfm.data.images import read_image
+
+THUMBNAIL = 32
+"""Side of the thumbnails that are compared, in pixels."""
+HASH_SIDE = 16
+"""A perceptual hash has so many bits, squared."""
+NEAR = 25
+"""Pictures whose hashes differ in at most so many of 256 bits are near-duplicates."""
+_BLOCK = 2048
+
+
+def alike(images: Sequence[Path], similarity: float) -> list[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, of images that are near-duplicates by hash or correlate by `similarity` or more.
+
+    Hashes are kept in the cache folder, so that only what changed is read again.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    with Digests() as digests, Hashes() as hashes:
+        keys = [digests.of(image) for image in images]
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in hashes}
+        hashes.update({key: perceptual_hash(read_image(image)) for key, image in new.items()})
+        vectors = as_vectors([hashes[key] for key in keys])
+    thumbnails = np.array([thumbnail(image) for image in images])
+    return sorted({*similar_pairs(vectors, same_picture()), *similar_pairs(thumbnails, similarity)})
+
+
+def same_picture() -> float:
+    """Return the dot product from which two hash vectors are near-duplicates."""
+    return 1 - 2 * NEAR / HASH_SIDE**2
+
+
+def perceptual_hash(image: Image.Image) -> str:
+    """Return the 256 bits of the image's low frequencies as hexadecimal digits (`imagehash.phash`)."""
+    return str(imagehash.phash(image, hash_size=HASH_SIDE))
+
+
+def as_vectors(hashes: Sequence[str]) -> Float[np.ndarray, "image bit"]:
+    """Return hashes as vectors of length 1, so that a dot product is 1 - 2 x the share of bits that differ."""
+    bits: Bool[np.ndarray, "image bit"] = np.unpackbits(
+        np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8)
+    ).reshape(len(hashes), HASH_SIDE**2)
+    return np.where(bits, 1 / HASH_SIDE, -1 / HASH_SIDE).astype(np.float32)
+
+
+def thumbnail(path: Path) -> Float[np.ndarray, " pixel"]:
+    """Return the image as 32 x 32 grey values of mean 0 and length 1, so that a dot product is a correlation.
+
+    An image of one tone has no correlation with any other: its values are all 0.
+    """
+    small = read_image(path).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    values = np.asarray(small, np.float32).ravel()
+    values = values - values.mean()
+    length = float(np.linalg.norm(values))
+    return values / length if length > 1e-6 else np.zeros_like(values)
+
+
+def similar_pairs(thumbnails: Float[np.ndarray, "image pixel"], threshold: float) -> list[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, whose correlation is at least `threshold`."""
+    return [(first, second) for first, second in close(thumbnails, thumbnails, threshold) if first < second]
+
+
+def close(
+    first: Float[np.ndarray, "one value"], second: Float[np.ndarray, "other value"], threshold: float
+) -> Iterator[tuple[int, int]]:
+    """Yield the pairs whose dot product is at least `threshold`; compares all with all, a block of rows at a time."""
+    for start in range(0, len(first), _BLOCK):
+        for i, j in np.argwhere(first[start : start + _BLOCK] @ second.T >= threshold):
+            yield start + int(i), int(j)
