@@ -65,5 +65,6 @@ def test_every_named_option_and_command_exists(readme: str, repository: Path) ->
         shipped = {path.stem for path in (repository / "conf" / group).glob("*.yaml")}
         named = set(re.findall(r"`(\w+)`", options))
         assert named - {"_strict"} <= shipped, group
-    for module in set(re.findall(r"python -m adfm\.(\w+)", readme)):
-        assert any((repository / "adfm" / path).exists() for path in (f"{module}.py", f"{module}/__main__.py")), module
+    for module in set(re.findall(r"python -m adfm\.([\w.]+)", readme)):
+        path = repository / "adfm" / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
