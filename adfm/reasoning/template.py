@@ -86,6 +86,7 @@ class StagedTemplate(ABC):
         self.layout = Layout(
             tags={stage: tags[stage] for stage in self.stages}, reasoning=self.reasoning, boxes=self.boxes
         )
+        self.reading = reading
         self._reading = {"strict": Strict, "released": self.released}[reading](self.layout)
         self.provides = frozenset({*self.stages, "reasoning_letter"} | ({"boxes"} if self.boxes else set()))
 
