@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 import adfm
 from adfm.config.command_schemas import COMMANDS
@@ -30,8 +31,8 @@ from adfm.types import Template
 
 PACKAGE = Path(adfm.__file__).parent
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, AttributeError, AssertionError)
-"""What Hydra raises for overrides that it cannot apply."""
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, AttributeError, AssertionError, MarkedYAMLError)
+"""What Hydra raises for overrides that it cannot apply and files that it cannot read."""
 
 for _command, _schema in COMMANDS.items():
     ConfigStore.instance().store(name=f"{_command}_schema", node=_schema)
@@ -71,6 +72,9 @@ def explain(error: Exception) -> str:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     if isinstance(error, AttributeError | AssertionError) and "NoneType" in str(error):
         return "an override sets a key of a node that is null; choose the node first, as in model/lora=all_linear"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: is not YAML ({error.problem})"
     return str(error).partition("\nSee https://hydra.cc")[0]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from adfm.config.compose import check, compose
 from adfm.errors import ConfigError
+from adfm.tracking.study import composed
 
 LONGEST_GROUP = (
     "model.token_budget is 500, and a group can take 896 tokens (prompt 384 + 8 x 64); use model.token_budget=896"
@@ -129,3 +133,10 @@ def test_a_weight_that_is_no_number() -> None:
 def test_the_range_of_a_constructor_is_told_with_its_node() -> None:
     with pytest.raises(ConfigError, match=r"^optimizer\.schedule: .*warmup_steps is -1; it must be 0 or more$"):
         check(compose("train", ["optimizer.schedule.warmup_steps=-1"]))
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("defaults: [train]\nname: [one: two\n")
+    with pytest.raises(ConfigError, match=re.escape(f"{file}, line 3, column 1: is not YAML")):
+        composed(file)
