@@ -127,7 +127,7 @@ def _grey(sample: Sample) -> Float[np.ndarray, "height width"]:
 
 def thresholded(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:
     """Let the score decide in place of the verdict: anomalous at `threshold` or above."""
-    return [replace(one, predicted=one.score >= threshold) for one in predictions]
+    return [replace(one, predicted=one.ranked_by >= threshold) for one in predictions]
 
 
 def best_threshold(scores: Sequence[float], anomalous: Sequence[bool]) -> float:

@@ -143,7 +143,7 @@ def publish(
     rows = dict(baselines)
     if plan.calibrate:
         chosen = prediction.read(folder / "threshold.jsonl")
-        threshold = best_threshold([one.score for one in chosen], [one.anomalous for one in chosen])
+        threshold = best_threshold([one.ranked_by for one in chosen], [one.anomalous for one in chosen])
         rows["score at val threshold"] = thresholded(predictions, threshold)
     measured = metrics.table(predictions, boxes=plan.asks_boxes, resamples=plan.resamples)
     if "dataset" in measured:  # the attribute by which a mixture tells its data sets apart

@@ -25,6 +25,7 @@ NO_BOXES = "no boxes were asked for"
 NO_TRUE_BOX = "no anomalous sample with a true box"
 NO_TRUE_MASK = "no anomalous sample with a true mask"
 NO_REWARD = "no reward was given"
+NO_SCORE = "no anomaly score was asked for"
 
 DETECTION = ("balanced_accuracy", "f1", "auroc", "average_precision", "overkill", "miss")
 LOCALIZATION = (
@@ -151,7 +152,7 @@ def columns(predictions: Sequence[Prediction], *, boxes: bool = True) -> Outcome
         called=np.array([not p.anomalous if p.predicted is None else p.predicted for p in predictions]),
         unreadable=np.array([p.predicted is None for p in predictions]),
         failed=np.array([bool(p.reasons) or p.predicted is None for p in predictions]),
-        score=np.array([p.score for p in predictions], dtype=np.float64),
+        score=np.array([np.nan if p.score is None else p.score for p in predictions], dtype=np.float64),
         box_iou=np.array([_box_iou(p) if boxes else np.nan for p in predictions]),
         mask_iou=np.array([np.nan if p.mask_iou is None or not boxes else p.mask_iou for p in predictions]),
         reward=np.array([p.rewards.get("total", np.nan) for p in predictions]),
@@ -183,15 +184,18 @@ def _values(predictions: Sequence[Prediction], outcomes: Outcomes, boxes: bool) 
 
 def _localization(predictions: Sequence[Prediction], outcomes: Outcomes) -> dict[str, Estimate]:
     placed = outcomes.box_iou[~np.isnan(outcomes.box_iou)]
-    precision = localization.average_precision(
-        [p.boxes for p in predictions], [p.score for p in predictions], [p.true_boxes for p in predictions]
-    )
+    unscored = np.isnan(outcomes.score).any()
+    precision = dict.fromkeys(localization.THRESHOLDS)
+    if not unscored:
+        precision = localization.average_precision(
+            [p.boxes for p in predictions], outcomes.score.tolist(), [p.true_boxes for p in predictions]
+        )
     values = [
         _mean(outcomes.box_iou, NO_TRUE_BOX),
         _mean(outcomes.mask_iou, NO_TRUE_MASK),
         *(_mean((placed >= threshold).astype(float), NO_TRUE_BOX) for threshold in localization.THRESHOLDS),
         *(
-            {"value": None, "reason": NO_TRUE_BOX} if value is None else {"value": value}
+            {"value": None, "reason": NO_SCORE if unscored else NO_TRUE_BOX} if value is None else {"value": value}
             for value in precision.values()
         ),
     ]
@@ -202,7 +206,7 @@ def _detection(outcomes: Outcomes) -> dict[str, Estimate]:
     """The six metrics of detection, rounded to six places because torchmetrics counts in float32."""
     truth = torch.from_numpy(outcomes.truth).int()
     called = torch.from_numpy(outcomes.called).int()
-    score = torch.from_numpy(ranks(outcomes.score))
+    unscored = np.isnan(outcomes.score).any()
     values: dict[str, float] = {}
     if truth.any():
         values["miss"] = 1 - float(classification.binary_recall(called, truth))
@@ -211,9 +215,11 @@ def _detection(outcomes: Outcomes) -> dict[str, Estimate]:
         values["overkill"] = 1 - float(classification.binary_specificity(called, truth))
     if {"miss", "overkill"} <= set(values):
         values["balanced_accuracy"] = 1 - (values["miss"] + values["overkill"]) / 2
-        values["auroc"] = float(classification.binary_auroc(score, truth))
-        values["average_precision"] = float(classification.binary_average_precision(score, truth))
-    reason = NO_NORMALS if truth.all() else NO_ANOMALIES
+        if not unscored:
+            score = torch.from_numpy(ranks(outcomes.score))
+            values["auroc"] = float(classification.binary_auroc(score, truth))
+            values["average_precision"] = float(classification.binary_average_precision(score, truth))
+    reason = NO_NORMALS if truth.all() else NO_SCORE if truth.any() else NO_ANOMALIES
     undefined = {"value": None, "reason": reason}
     return {name: {"value": round(values[name], 6)} if name in values else undefined for name in DETECTION}
 

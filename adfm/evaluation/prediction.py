@@ -63,6 +63,13 @@ class Prediction:
         """Whether the question was normal or anomalous."""
         return self.question is None or self.question["kind"] == DETECTION
 
+    @property
+    def ranked_by(self) -> float:
+        """The anomaly score of a prediction that has one; raises ValueError for a question that asks for none."""
+        if self.score is None:
+            raise ValueError(f"{self.id} has no anomaly score")
+        return self.score
+
     def to_json(self) -> str:
         """Write one line of JSON. Raises ValueError if the score is not finite, because a ranking needs every score."""
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)

@@ -22,7 +22,7 @@ from adfm.config.compose import build
 from adfm.config.environment import environment
 from adfm.config.run_folder import write_whole
 from adfm.data.order import balanced
-from adfm.evaluation.comparison import model_config
+from adfm.evaluation.plan import model_config
 from adfm.grpo.distributed import Ranks
 from adfm.models import tiny
 from adfm.models.vlm import VLM, EncodedPrompt

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import build, compose
-from adfm.evaluation.comparison import model_config
+from adfm.evaluation.plan import model_config
 from adfm.grpo.collect import Collector
 from adfm.models.vlm import VLM
 

@@ -13,7 +13,7 @@ from peers import Gradient, Orders, StepTimes, gradients, moved, serve
 from workloads import Workload, overrides, spread_rewards
 
 from adfm.config.compose import build, compose
-from adfm.evaluation.comparison import model_config
+from adfm.evaluation.plan import model_config
 from adfm.grpo import loop
 from adfm.grpo.collect import Collector, PromptStream
 from adfm.grpo.distributed import Ranks

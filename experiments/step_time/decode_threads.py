@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from workloads import WORKLOADS, draw_samples, overrides
 
 from adfm.config.compose import build, compose
-from adfm.evaluation.comparison import model_config
+from adfm.evaluation.plan import model_config
 from adfm.grpo import rollout
 from adfm.models.vlm import VLM, EncodedPrompt
 

@@ -66,7 +66,7 @@ def test_a_remembered_patch_has_no_distance(samples: list[Sample]) -> None:
 
 def test_patches_of_an_image_smaller_than_one(samples: list[Sample], tmp_path: Path) -> None:
     Image.fromarray(np.full((9, 30), 100, dtype=np.uint8)).save(tmp_path / "flat.png")
-    flat = replace(samples[0], image=tmp_path / "flat.png", width=30, height=9)
+    flat = replace(samples[0], image=tmp_path / "flat.png", stated_size=(30, 9))
     assert image_deviation(flat) == 0
     assert PatchNeighbours([flat])(flat) == 0
 

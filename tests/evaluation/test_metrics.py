@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from evaluation_support import predicted
@@ -37,6 +38,15 @@ def test_one_class_gives_null_with_a_reason(anomalous: bool, reason: str) -> Non
         assert found[name] == {"value": None, "reason": reason}
     assert found["miss" if anomalous else "overkill"]["value"] == (0.0 if anomalous else 1.0)
     assert (found["f1"]["value"] is None) is (not anomalous)
+
+
+def test_without_scores_the_ranking_is_undefined_and_the_rest_is_not() -> None:
+    scored = metrics.table(small(), resamples=20)["overall"]
+    found = metrics.table([replace(one, score=None) for one in small()], resamples=20)["overall"]
+    for name in ("auroc", "average_precision"):
+        assert found[name] == {"value": None, "reason": "no anomaly score was asked for"}
+    for name in ("balanced_accuracy", "overkill", "miss", "f1"):
+        assert found[name] == scored[name]
 
 
 def test_large_log_odds_keep_their_order() -> None:

@@ -11,7 +11,7 @@ from adfm.config.compose import check
 from adfm.tracking import arms, study
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-CELLS = {"first_light/sweep": (6, 2), "first_light/tune": (10, 10), "magnetic_tile/sweep": (6, 2)}
+CELLS = {"first_light/sweep": (6, 2), "first_light/tune": (17, 17), "magnetic_tile/sweep": (6, 2)}
 """Sweep to the number of its cells and arms."""
 
 

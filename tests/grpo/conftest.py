@@ -73,10 +73,16 @@ def make_samples(tmp_path: Path) -> Callable[[], list[Sample]]:
             path = tmp_path / f"s{index}.png"
             pixels = np.random.default_rng(index).integers(0, 255, (height, width, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path)
-            marks = {"defect_type": "scratch", "boxes": ((5.0, 5.0, 30.0, 20.0),)} if index % 2 else {}
-            size = {"width": width, "height": height}
+            marks = {"defect_type": "scratch", "stated_boxes": ((5.0, 5.0, 30.0, 20.0),)} if index % 2 else {}
             samples.append(
-                Sample(id=f"s{index}", image=path, category="tile", anomalous=bool(index % 2), **size, **marks)
+                Sample(
+                    id=f"s{index}",
+                    image=path,
+                    stated_size=(width, height),
+                    category="tile",
+                    anomalous=bool(index % 2),
+                    **marks,
+                )
             )
         return samples
 

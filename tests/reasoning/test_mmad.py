@@ -108,7 +108,5 @@ def test_its_own_reference_and_answers_are_letters():
 
 
 def test_a_reading_that_there_is_not_is_named():
-    with pytest.raises(
-        ConfigError, match="'loose' is not one of 'strict', 'official', 'anomalyr1'"
-    ):
+    with pytest.raises(ConfigError, match="'loose' is not one of 'strict', 'official', 'anomalyr1'"):
         check(compose("evaluate", ["reasoning=mmad", "reasoning.reading=loose"]))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from adfm.config.compose import build, compose
 from adfm.errors import ConfigError
-from adfm.evaluation.comparison import model_config
+from adfm.evaluation.plan import model_config
 from adfm.grpo.logprob import Scorer
 from adfm.models.tiny.scratch import Scratch
 from adfm.models.vlm import VLM
