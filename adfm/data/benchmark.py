@@ -74,7 +74,7 @@ class Benchmark:
         layout: Lists what lies there.
         split: Divides what was listed into train, val and test.
         category: One category as named on disk, or several; None for all.
-        references: Normal images shown with each sample; 0 for none.
+        references: Normal images shown with a sample whose data set names none of its own; 0 for none.
         seed: Of the choice of references.
         dilation: See `adfm.data.masks.boxes_from_mask`.
         min_area: Likewise.

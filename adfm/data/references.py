@@ -13,11 +13,11 @@ from adfm.types import Sample
 def with_references(sample: Sample, normals: Sequence[Path], count: int, seed: int) -> Sample:
     """Return the sample with `count` of the normal images, never its own, as references; fewer where there are fewer.
 
-    A sample whose data set names its references (a template of the same board) keeps those, the first `count` of them.
+    A sample whose data set names its references (a template of the same board) keeps those.
     Otherwise the choice depends on the seed and the sample's id alone, as long as `normals` stays the same.
     """
     if sample.references:
-        return replace(sample, references=sample.references[:count])
+        return sample
     drawn = Random(f"{seed} {sample.id}").sample(range(len(normals)), min(count + 1, len(normals)))
     others = [normals[place] for place in drawn if normals[place] != sample.image]
     return replace(sample, references=tuple(others[:count])) if others[:count] else sample
