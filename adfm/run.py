@@ -22,7 +22,7 @@ from adfm.config.environment import environment
 from adfm.config.run_folder import RunFolder, write_whole
 from adfm.data import manifest
 from adfm.evaluation import comparison, runner
-from adfm.evaluation.plan import data_set_names
+from adfm.evaluation.plan import Plan, data_set_names, model_config
 from adfm.evaluation.score import SCORES
 from adfm.grpo import guards, loop
 from adfm.grpo.collect import Collector, PromptStream
@@ -118,7 +118,7 @@ def train(folder: RunFolder) -> dict[str, float]:
     samples = runner.subset(dataset.split("train"), config.train_samples)
     order = build(config.sampling)(samples, seed=config.seed) if config.get("sampling") else None
     template, reward, objective = build(config.reasoning), build(config.reward), build(config.objective)
-    vlm = VLM.load(comparison.model_config(config.model), device=ranks.device, train=True)
+    vlm = VLM.load(model_config(config.model), device=ranks.device, train=True)
     rollout = build(config.rollout, vlm=vlm)
     frozen_copy = None
     if objective.beta and config.model.lora is None:
@@ -261,7 +261,7 @@ def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
     """Compare the best checkpoint with the start on the test part, write summary and report, mark the run complete."""
     config = folder.config
     if config.evaluate.at_end:
-        plan = comparison.Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
+        plan = Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
         best = copy.deepcopy(config.model)
         best.path, best.revision = str(folder.path / "export" / "best"), None
         trained_on = data_set_names(config.dataset)

@@ -14,17 +14,19 @@ from adfm.config.command import command
 from adfm.config.compose import build, check
 from adfm.config.run_folder import RunFolder, prepare
 from adfm.data.leaks import guard_run
+from adfm.types import Dataset
 
 
 @command("train")
 def main(config: DictConfig) -> float | None:
     """Train, or resume, the run of a config; under multirun return the metric that chose its best checkpoint."""
     check(config)
-    guard_run(build(config.dataset), config.leaks)
+    dataset: Dataset = build(config.dataset)
+    guard_run(dataset, config.leaks)
     swept = HydraConfig.get().mode == RunMode.MULTIRUN
     if swept and config.study is None:
         config.study = config.name  # a sweep is one group in W&B
-    folder = prepare(config)
+    folder = prepare(config, dataset)
     engine = config.engine
     done = folder.completed_steps
     if done >= config.steps:

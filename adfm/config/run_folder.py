@@ -22,9 +22,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from adfm.config.compose import build
 from adfm.errors import ConfigError
 from adfm.models import tiny
+from adfm.types import Dataset
 
 NOT_IDENTITY = (
     # where things lie, what is recorded, on what it runs, how long
@@ -125,14 +125,14 @@ class RunFolder:
             yield
 
 
-def prepare(config: DictConfig) -> RunFolder:
-    """Find or make the folder of a checked training config and write `config.yaml`.
+def prepare(config: DictConfig, dataset: Dataset) -> RunFolder:
+    """Find or make the folder of a checked training config, whose data set is built, and write `config.yaml`.
 
     With `fresh` an existing folder of the same identity is moved aside. Raises ConfigError if another process uses it.
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     start = checkpoint_hash(plain["model"]["path"], plain["model"]["revision"])
-    run_id = identity(plain, start, build(config.dataset).fingerprint())
+    run_id = identity(plain, start, dataset.fingerprint())
     folder = RunFolder(Path(plain["runs"]) / f"{plain['name']}-{run_id}")
     if plain["fresh"] and folder.path.exists():
         with folder.locked():

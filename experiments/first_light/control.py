@@ -23,6 +23,7 @@ from adfm.config.compose import check
 from adfm.config.run_folder import RunFolder, write_whole
 from adfm.errors import ConfigError
 from adfm.evaluation import comparison
+from adfm.evaluation.plan import Plan
 from adfm.supervised.run import DONE
 from adfm.tracking import jsonl, study
 
@@ -116,7 +117,7 @@ def write(config: DictConfig, folder: Path) -> None:
 def evaluate(run: RunFolder) -> None:
     """Evaluate the control as the run was evaluated, unless that is done."""
     config = run.config
-    plan = comparison.Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
+    plan = Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
     node = copy.deepcopy(config.model)
     node.path, node.revision = str(run.path / "control" / "checkpoint"), None
     target = run.path / "eval" / "control" / plan.folder_name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adfm.config.compose import compose, conf_folder
+from adfm.config.compose import build, compose, conf_folder
 from adfm.config.run_folder import prepare
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,8 @@ def overrides(tmp_path: Path) -> list[str]:
     (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"weights")
     sizes = [f"dataset.{part}=4" for part in ("train", "val", "test")]
     overrides = ["model.path=checkpoint", f"dataset.root={tmp_path}/images", "runs=runs", "seed=3", *sizes]
-    folder = prepare(compose("train", [*overrides, f"model.path={tmp_path}/checkpoint", f"runs={tmp_path}/runs"]))
+    config = compose("train", [*overrides, f"model.path={tmp_path}/checkpoint", f"runs={tmp_path}/runs"])
+    folder = prepare(config, build(config.dataset))
     folder.summary_path.write_text('{"reward": 0.75}')
     folder.complete(10_000)
     return overrides

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from adfm.config.compose import compose
+from adfm.config.compose import build, compose
 from adfm.config.run_folder import RunFolder, checkpoint_hash, identity, newest, prepare
 from adfm.errors import ConfigError
+from adfm.types import Sample
 
 CONFIG = {
     "name": "adfm",
@@ -166,8 +167,13 @@ def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
 class Stored:
     """The least that a data set must be to have a run: a fingerprint."""
 
+    name = "stored"
+
     def __init__(self, root: str) -> None:
         self.root = root
+
+    def split(self, name: str) -> list[Sample]:
+        return []
 
     def fingerprint(self) -> str:
         return "data"
@@ -183,10 +189,10 @@ def config(tmp_path: Path) -> DictConfig:
 
 
 def test_the_same_command_finds_its_folder_again(config: DictConfig) -> None:
-    first = prepare(config)
+    first = prepare(config, build(config.dataset))
     config.dataset.root = "moved"
     config.steps = 7
-    second = prepare(config)
+    second = prepare(config, build(config.dataset))
     assert first == second
     assert second.path.name.startswith("adfm-")
     assert second.config.steps == 7
@@ -194,17 +200,17 @@ def test_the_same_command_finds_its_folder_again(config: DictConfig) -> None:
 
 
 def test_fresh_moves_the_old_folder_aside(config: DictConfig) -> None:
-    folder = prepare(config)
+    folder = prepare(config, build(config.dataset))
     folder.complete(40)
     config.fresh = True
     for expected in (1, 2):
-        assert prepare(config).completed_steps == 0
+        assert prepare(config, build(config.dataset)).completed_steps == 0
         assert sorted(path.name for path in folder.path.parent.iterdir())[-1] == f"{folder.path.name}.old-{expected}"
 
 
 def test_a_running_folder_is_neither_rewritten_nor_moved(config: DictConfig) -> None:
-    folder = prepare(config)
+    folder = prepare(config, build(config.dataset))
     for config.fresh in (False, True):
         with folder.locked(), pytest.raises(ConfigError, match="is in use by process"):
-            prepare(config)
+            prepare(config, build(config.dataset))
     assert [path.name for path in folder.path.parent.iterdir()] == [folder.path.name]

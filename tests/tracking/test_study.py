@@ -7,7 +7,7 @@ import pytest
 from fake_run import draw_sample, predict, write_evaluation
 
 from adfm import report
-from adfm.config.compose import compose
+from adfm.config.compose import build, compose
 from adfm.config.run_folder import RunFolder, prepare
 from adfm.errors import ConfigError
 from adfm.tracking import study
@@ -52,7 +52,8 @@ def folder(tmp_path: Path, settings: dict[str, str]) -> Path:
 
 def run_cell(settings: dict[str, str], images: Path, **choices: str) -> RunFolder:
     """Prepare a cell's run as `adfm.train` does and evaluate it on ten images."""
-    run = prepare(compose("train", [f"{key}={value}" for key, value in {**settings, **choices}.items()]))
+    config = compose("train", [f"{key}={value}" for key, value in {**settings, **choices}.items()])
+    run = prepare(config, build(config.dataset))
     rng = random.Random(0)
     samples = [draw_sample(images, number, rng) for number in range(10)]
     write_evaluation(run.evaluation("synthetic"), [predict(sample, rng, 0.9) for sample in samples])

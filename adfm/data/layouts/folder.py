@@ -14,9 +14,8 @@ from typing import NoReturn
 
 from adfm.data.benchmark import UNNAMED, Listing, Source
 from adfm.data.layouts.files import SUFFIXES, by_stem, folders
-from adfm.data.masks import MaskFiles
+from adfm.data.layouts.mvtec import masked_sample
 from adfm.errors import DataError
-from adfm.types import Sample
 
 NORMAL = frozenset(("good", "ok", "normal", "defect_free", "defect-free", "no_defect", "non_defective"))
 """Names of folders of good images, in lower case, where none is given."""
@@ -79,7 +78,7 @@ def folder(
                 continue
             found_masks = place.masks_of(name, images) if labels[name] else [()] * len(images)
             for image, files in zip(images, found_masks, strict=True):
-                listing.parts[place.part].append(_sample(source, image, labels[name], files, above, product))
+                listing.parts[place.part].append(masked_sample(source, image, product, labels[name], files, above))
     return listing
 
 
@@ -205,16 +204,3 @@ def _within(name: str, other: str) -> bool:
 def _type(names: Sequence[str]) -> str:
     telling = names[1:2] if names[0].lower() in GENERAL else names[:1]
     return telling[0].replace("_", " ") if telling else UNNAMED
-
-
-def _sample(
-    source: Source, image: Path, defect_type: str | None, files: tuple[Path, ...], above: int | None, product: str
-) -> Sample:
-    return Sample(
-        id=image.relative_to(source.root).with_suffix("").as_posix(),
-        image=image,
-        category=product,
-        anomalous=defect_type is not None,
-        defect_type=defect_type,
-        mask=MaskFiles(files, above=above, dilation=source.dilation, min_area=source.min_area) if files else None,
-    )

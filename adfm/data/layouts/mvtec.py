@@ -78,15 +78,16 @@ def tree(
                 defect_type = None if kind == good else (types or {}).get(kind, plain(kind))
                 files = [()] * len(found) if kind == good else masks(truth / kind, found)
                 listing.parts[part] += [
-                    _sample(source, image, plain(category), defect_type, own, above)
+                    masked_sample(source, image, plain(category), defect_type, own, above)
                     for image, own in zip(found, files, strict=True)
                 ]
     return listing
 
 
-def _sample(
+def masked_sample(
     source: Source, image: Path, category: str, defect_type: str | None, files: tuple[Path, ...], above: int | None
 ) -> Sample:
+    """Make the sample of an image whose id is its path in the root without its suffix, and whose masks are files."""
     mask = MaskFiles(files, above=above, dilation=source.dilation, min_area=source.min_area)
     return Sample(
         id=image.relative_to(source.root).with_suffix("").as_posix(),
