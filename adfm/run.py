@@ -258,16 +258,16 @@ def tell_start(folder: RunFolder, config: DictConfig, callbacks: list[Callback],
 
 
 def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
-    """Compare the best checkpoint with the start on the test part, write summary and report, mark the run complete."""
+    """Compare the trained checkpoint with the start on the test part, write summary and report, mark the run done."""
     config = folder.config
     if config.evaluate.at_end:
         plan = Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
-        best = copy.deepcopy(config.model)
-        best.path, best.revision = str(folder.path / "export" / "best"), None
+        trained = copy.deepcopy(config.model)
+        trained.path, trained.revision = str(folder.path / "export" / config.evaluate.which), None
         trained_on = data_set_names(config.dataset)
         print(
             comparison.compare(
-                plan, after=best, before=config.model, folder=folder.path / "eval", trained_on=trained_on
+                plan, after=trained, before=config.model, folder=folder.path / "eval", trained_on=trained_on
             )
         )
     write_whole(folder.summary_path, json.dumps(best_metrics, indent=2))

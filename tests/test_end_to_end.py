@@ -114,4 +114,4 @@ def test_a_lora_run_exports_an_adapter_and_merged_weights(tmp_path: Path) -> Non
     run = only_run(tmp_path)
     assert (run / "export" / "last" / "adapter_config.json").is_file()
     assert (run / "export" / "last-merged" / "model.safetensors").is_file()
-    assert "balanced accuracy" in adfm("adfm.evaluate", f"run={run}", "which=last", "samples=4", cwd=tmp_path)
+    assert "balanced accuracy" in adfm("adfm.evaluate", f"run={run}", "which=best", "samples=4", cwd=tmp_path)

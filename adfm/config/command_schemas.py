@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from adfm.config.schema import (
+    CHECKPOINTS,
     DTYPES,
     LEAKS,
     SCORES,
@@ -110,8 +111,8 @@ class EvaluationConfig:
     run: str | None = None
     """A run's folder; None takes the newest of `runs`."""
     runs: str = "runs"
-    which: str = "best"
-    """`best` or `last`: which export of the run."""
+    which: str = "last"
+    """`last` or `best`: which export of the run."""
     checkpoint: str | None = None
     """A plain checkpoint folder or hub id in place of a run; it needs model, dataset and reasoning."""
     split: str = "test"
@@ -135,7 +136,7 @@ class EvaluationConfig:
         """Check ranges."""
         require(
             self,
-            one_of(self, "which", ("best", "last")),
+            one_of(self, "which", CHECKPOINTS),
             one_of(self, "split", ("train", "val", "test")),
             one_of(self, "score", SCORES),
             one_of(self, "answering", ("text", "logits")),

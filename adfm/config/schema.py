@@ -18,6 +18,8 @@ METRICS = {
     **dict.fromkeys(("overkill", "miss", "unreadable", "parse_failure"), -1),
 }
 """What can choose the best checkpoint; 1 where more is better, -1 where less is."""
+CHECKPOINTS = ("last", "best")
+"""What a run exports: its last step, and the look at the validation part with the best `evaluate.metric`."""
 DTYPES = ("bfloat16", "float32")
 LEAKS = ("error", "warn", "off")
 """What becomes of images that two parts of a data set share."""
@@ -180,6 +182,8 @@ class EvaluateConfig:
     """Validation samples of one look; the same ones every time."""
     metric: str = "reward"
     """A metric of the evaluation's table, on the validation part; the best checkpoint is chosen by it."""
+    which: str = "last"
+    """The checkpoint of the closing table: `last`, or `best`, which a small validation part chooses by chance."""
     test_samples: int | None = None
     """Test samples of the closing table; None takes all."""
     at_end: bool = True
@@ -194,6 +198,7 @@ class EvaluateConfig:
             *at_least(self, 1, "every", "val_samples"),
             ("test_samples", self.test_samples is None or self.test_samples >= 1, "at least 1, or null for all"),
             one_of(self, "metric", tuple(METRICS)),
+            one_of(self, "which", CHECKPOINTS),
             one_of(self, "score", SCORES),
         )
 

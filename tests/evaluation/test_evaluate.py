@@ -18,7 +18,7 @@ def run(checkpoint: Path, tmp_path: Path) -> Path:
     """The folder of a run that started from, and exported, the random checkpoint."""
     folder = tmp_path / "runs" / "adfm-00000000"
     (folder / "export").mkdir(parents=True)
-    (folder / "export" / "best").symlink_to(checkpoint)
+    (folder / "export" / "last").symlink_to(checkpoint)
     config = compose("train", ["reasoning=three_stage", f"model.path={checkpoint}", *SMALL])
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
@@ -83,5 +83,5 @@ def test_a_run_without_an_export_says_so(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        evaluate(monkeypatch, f"run={run}", "which=last")
-    assert "has no export/last yet" in capsys.readouterr().err
+        evaluate(monkeypatch, f"run={run}", "which=best")
+    assert "has no export/best yet" in capsys.readouterr().err

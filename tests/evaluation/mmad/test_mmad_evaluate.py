@@ -93,7 +93,7 @@ def test_a_run_on_mmads_sources_is_in_domain(
 ):
     folder = tmp_path / "runs" / "adfm-00000000"
     (folder / "export").mkdir(parents=True)
-    (folder / "export" / "best").symlink_to(checkpoint)
+    (folder / "export" / "last").symlink_to(checkpoint)
     own = ["dataset=mvtec", "dataset.root=somewhere", "reasoning=single_stage", "reward=roam"]
     config = compose("train", [*own, f"model.path={checkpoint}", *SMALL[:2]])
     OmegaConf.save(OmegaConf.create(OmegaConf.to_container(config, resolve=True)), folder / "config.yaml")
