@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from adfm.errors import DataError
+from adfm.evaluation.inspection import Draw, Inspection
 from adfm.evaluation.localization import mask_iou
 from adfm.reasoning.questions import DETECTION
-from adfm.types import Box, Prompt, Sample, Verdict
+from adfm.types import Box, Prompt, Sample
 
-ADDED = frozenset(("question", "letters"))
+ADDED = frozenset(("question", "letters", "probability", "confidences", "named_type", "mask", "draws"))
 """Fields that files of older versions do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """One sample, the verdict on it and its anomaly score. Boxes are in original pixels, half-open."""
+class Prediction(Inspection):
+    """One sample: what is true of it, and what the model says about it."""
 
     id: str
     image: str
@@ -33,30 +34,12 @@ class Prediction:
     width: int
     height: int
     true_boxes: tuple[Box, ...] = ()
-    predicted: bool | None
-    """Called anomalous, called normal, or None where the verdict could not be read."""
-    score: float | None
-    """Anomaly score: a log-odds for a model, for ranking only; None where none was asked for, or nothing decides it."""
-    boxes: tuple[Box, ...] = ()
-    boxes_written: tuple[Box, ...] = ()
     mask_iou: float | None = None
     """IoU of all predicted boxes with the true mask; None for a normal sample or one without a mask."""
-    text: str = ""
-    stages: Mapping[str, str | None] = field(default_factory=dict)
-    reasoning_letter: str | None = None
-    answer_letter: str | None = None
-    reasons: tuple[str, ...] = ()
-    """Codes of what could not be read."""
     rewards: Mapping[str, float] = field(default_factory=dict)
     """Reward terms before their weights and `total`; empty where no reward was given."""
-    seconds: float = 0.0
-    """Wall time of the sample: its share of its batch."""
-    tokens: int = 0
-    """Length of the completion."""
     question: Mapping[str, Any] | None = None
     """The sample's own question as the prompt showed it: `kind`, `text`, `options`, `key`; None where it has none."""
-    letters: Mapping[str, float] = field(default_factory=dict)
-    """Log-probability of each letter; empty where the answer was written."""
 
     @property
     def decides(self) -> bool:
@@ -83,26 +66,18 @@ class Prediction:
             raise ValueError(f"not a prediction: the fields {sorted(wrong)} are missing or unknown")
         for name in ("boxes", "boxes_written", "true_boxes"):
             values[name] = tuple(tuple(box) for box in values[name])
-        values["reasons"] = tuple(values["reasons"])
+        for name in ("reasons", "confidences"):
+            values[name] = tuple(values.get(name, ()))
+        values["draws"] = tuple(
+            Draw(**draw | {"boxes": tuple(tuple(box) for box in draw["boxes"])}) for draw in values.get("draws", ())
+        )
         return cls(**values)
 
 
-def from_verdict(sample: Sample, verdict: Verdict, *, score: float | None, **measured: Any) -> Prediction:
-    """Set the verdict on a sample beside its labels; `measured` are further fields (`rewards`, `seconds`, `tokens`)."""
-    return Prediction(
-        **labels(sample),
-        predicted=verdict.anomalous,
-        score=score,
-        boxes=verdict.boxes,
-        boxes_written=verdict.boxes_written,
-        mask_iou=_mask_iou(sample, verdict),
-        text=verdict.text,
-        stages=dict(verdict.stages),
-        reasoning_letter=verdict.reasoning_letter,
-        answer_letter=verdict.answer_letter,
-        reasons=verdict.reasons,
-        **measured,
-    )
+def from_inspection(sample: Sample, inspection: Inspection, **measured: Any) -> Prediction:
+    """Set the inspection of a sample beside its labels; `measured` are further fields (`rewards`, `question`)."""
+    said = {entry.name: getattr(inspection, entry.name) for entry in fields(Inspection)}
+    return Prediction(**labels(sample), **said, mask_iou=_mask_iou(sample, inspection.boxes), **measured)
 
 
 def labels(sample: Sample) -> dict[str, Any]:
@@ -148,8 +123,8 @@ def question_of(prompt: Prompt) -> dict[str, Any] | None:
     return {"kind": asked.kind, "text": asked.text, "options": dict(prompt.options), "key": prompt.key}
 
 
-def _mask_iou(sample: Sample, verdict: Verdict) -> float | None:
+def _mask_iou(sample: Sample, boxes: tuple[Box, ...]) -> float | None:
     if not sample.anomalous or sample.mask is None:
         return None
     mask = sample.mask.read(sample.size)
-    return mask_iou(verdict.boxes, mask) if np.any(mask) else None
+    return mask_iou(boxes, mask) if np.any(mask) else None

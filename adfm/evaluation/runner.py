@@ -15,8 +15,9 @@ from random import Random
 from tqdm import tqdm
 
 from adfm.evaluation import prediction
+from adfm.evaluation.inspection import of_verdict
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
-from adfm.evaluation.prediction import Prediction
+from adfm.evaluation.prediction import Prediction, from_inspection
 from adfm.evaluation.score import Score
 from adfm.grpo.rollout import generate
 from adfm.models.vlm import VLM
@@ -132,8 +133,8 @@ def _by_letters(vlm: VLM, template: Template, samples: Sequence[Sample]) -> list
             boxes=(),
         )
         odds = log_odds_of(logprobs, prompt)
-        measured = {"score": odds, "letters": logprobs, "seconds": seconds, "question": prediction.question_of(prompt)}
-        predictions.append(prediction.from_verdict(prompt.sample, verdict, **measured))
+        said = of_verdict(verdict, score=odds, letters=logprobs, seconds=seconds)
+        predictions.append(from_inspection(prompt.sample, said, question=prediction.question_of(prompt)))
     return predictions
 
 
@@ -149,14 +150,11 @@ def _predict(
     scores = score(vlm, template, prompts, encoded, completions)
     seconds = (time.perf_counter() - start) / len(samples)
     return [
-        prediction.from_verdict(
+        from_inspection(
             prompt.sample,
-            verdict,
+            of_verdict(verdict, score=value, seconds=seconds, tokens=len(completion.token_ids)),
             question=prediction.question_of(prompt),
-            score=value,
             rewards=_rewards(reward, verdict, prompt),
-            seconds=seconds,
-            tokens=len(completion.token_ids),
         )
         for prompt, completion, verdict, value in zip(prompts, completions, verdicts, scores, strict=True)
     ]

@@ -11,6 +11,7 @@ from PIL import Image
 from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.evaluation import prediction
+from adfm.evaluation.inspection import of_verdict
 from adfm.evaluation.prediction import Prediction
 from adfm.types import Sample, Verdict
 
@@ -67,21 +68,21 @@ def test_boxes_are_held_against_the_true_mask(tmp_path: Path) -> None:
     mask[0, 0] = 120  # noise below the threshold
     Image.fromarray(mask).save(tmp_path / "mask.png")
     verdict = _verdict(boxes=((4.0, 2.0, 8.0, 4.0),))
-    one = prediction.from_verdict(_sample(mask=tmp_path / "mask.png"), verdict, score=1.0, tokens=3)
+    one = prediction.from_inspection(_sample(mask=tmp_path / "mask.png"), of_verdict(verdict, score=1.0, tokens=3))
     assert one.mask_iou == 0.5
     assert (one.predicted, one.score, one.tokens, one.boxes) == (True, 1.0, 3, verdict.boxes)
 
 
 def test_an_empty_mask_has_no_iou(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((10, 20), dtype=np.uint8)).save(tmp_path / "mask.png")
-    one = prediction.from_verdict(_sample(mask=tmp_path / "mask.png"), _verdict(), score=1.0)
+    one = prediction.from_inspection(_sample(mask=tmp_path / "mask.png"), of_verdict(_verdict(), score=1.0))
     assert one.mask_iou is None
 
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 10), dtype=np.uint8)).save(tmp_path / "mask.png")
     with pytest.raises(DataError, match=r"mask\.png"):
-        prediction.from_verdict(_sample(mask=tmp_path / "mask.png"), _verdict(), score=1.0)
+        prediction.from_inspection(_sample(mask=tmp_path / "mask.png"), of_verdict(_verdict(), score=1.0))
 
 
 def _sample(mask: Path) -> Sample:

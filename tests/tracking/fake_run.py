@@ -218,7 +218,7 @@ def predict(sample: Sample, rng: random.Random, skill: float) -> Prediction:
     rewards = make_group(sample, [verdict]).rewards
     numbers = {name: float(values[0]) for name, values in rewards.terms.items()} | {"total": float(rewards.total[0])}
     score = (2.0 if verdict.anomalous else -2.0) + rng.gauss(0, 1)
-    return prediction.from_verdict(sample, verdict, score=score, rewards=numbers)
+    return prediction.from_inspection(sample, of_verdict(verdict, score=score), rewards=numbers)
 
 
 def write_evaluation(folder: Path, predictions: list[Prediction]) -> None:
