@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from adfm.config.run_folder import RunFolder
 from adfm.evaluation import metrics, prediction
+from adfm.evaluation.inspection import of_verdict
 from adfm.evaluation.prediction import Prediction
 from adfm.reasoning.frames import IdentityFrame
 from adfm.tracking.gallery import Gallery
