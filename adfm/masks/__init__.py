@@ -1,0 +1,1 @@
+"""From boxes to pixels: segmenters that `masks=` chooses, and masks as COCO's run lengths."""
