@@ -1,0 +1,1 @@
+"""One image or a folder of them, inspected: what a shop floor runs."""

@@ -1,0 +1,168 @@
+"""What a score means to a model: the threshold and the probability that are stored with it, and for which scores.
+
+They hold for one way of scoring: the same weights, prompt, decoding, tiles and references. These settings are stored
+beside them, so that another way of scoring is refused and not silently judged by numbers that were made for this one.
+A model keeps one calibration for each way of scoring, thus one for each category that it inspects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from adfm.config.run_folder import write_whole
+from adfm.errors import ConfigError, DataError
+from adfm.inspection.threshold import Threshold
+
+CARD = "adfm.json"
+"""The file of a checkpoint folder that says how its model is used."""
+SHOWN = 5
+"""Differences that a refusal names, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probability:
+    """A logistic curve from score to the probability of an anomaly, where as many are anomalous as it was fitted on."""
+
+    slope: float
+    """A unit of score; positive."""
+    intercept: float
+    normal: int
+    anomalous: int
+
+    def __call__(self, score: float) -> float:
+        """Return the probability that an image of this score is anomalous."""
+        return float(np.exp(-np.logaddexp(0, -(self.slope * score + self.intercept))))
+
+
+def probability(normal: Sequence[float], anomalous: Sequence[float]) -> Probability:
+    """Fit the curve by maximum likelihood with Platt's targets, which keep it finite where the classes do not overlap.
+
+    J. Platt, Probabilistic outputs for support vector machines, 1999: targets (n1 + 1) / (n1 + 2) for the n1 anomalous
+    images and 1 / (n0 + 2) for the n0 normal ones.
+
+    Raises:
+        DataError: Anomalous images do not score higher than normal ones, so that no score speaks for an anomaly.
+    """
+    scores = np.concatenate([np.asarray(normal, np.float64), np.asarray(anomalous, np.float64)])
+    ones, zeros = len(anomalous), len(normal)
+    targets = np.where(np.arange(len(scores)) < zeros, 1 / (zeros + 2), (ones + 1) / (ones + 2))
+    middle, spread = float(scores.mean()), float(scores.std()) or 1.0
+    units = (scores - middle) / spread
+
+    def loss(curve: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = curve[0] * units + curve[1]
+        error = np.exp(-np.logaddexp(0, -logits)) - targets
+        return float(np.sum(np.logaddexp(0, logits) - targets * logits)), np.array([error @ units, error.sum()])
+
+    slope, intercept = minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    if slope <= 1e-6:
+        raise DataError(
+            "anomalous images do not score higher than normal ones, so the score gives no probability; "
+            "leave anomalous= out, or look at the model"
+        )
+    return Probability(
+        slope=float(slope / spread),
+        intercept=float(intercept - slope * middle / spread),
+        normal=zeros,
+        anomalous=ones,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What scores mean that are made in one way."""
+
+    threshold: Threshold
+    probability: Probability | None = None
+    """None where no anomalous images were given: normal ones alone tell nothing of the probability of an anomaly."""
+    missed: int | None = None
+    """How many of these anomalous images score at or below the threshold."""
+    settings: Mapping[str, Any]
+    """All that decides a score beside the image, as JSON values."""
+    date: str
+    """When it was made, in UTC, as ISO 8601 writes it."""
+
+    def alarm(self, score: float) -> bool:
+        """Say whether a score is called anomalous: strictly above the threshold."""
+        return score > self.threshold.value
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that name its settings."""
+        return key_of(self.settings)
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Name settings by 16 hex digits."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def store(folder: Path, calibration: Calibration) -> Path:
+    """Put a calibration into the card of a checkpoint folder, whole or not at all, and return the card's path.
+
+    It takes the place of the one with the same settings; others stay.
+
+    Raises:
+        ConfigError: the folder is not there or cannot be written to.
+    """
+    card = _card(folder)
+    entry = asdict(calibration) | {"guarantee": calibration.threshold.guarantee}
+    card["calibration"] = card.get("calibration", {}) | {calibration.key: entry}
+    try:
+        write_whole(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{folder}: the calibration cannot be stored with the model ({error.strerror})") from error
+    return folder / CARD
+
+
+def find(folder: Path, settings: Mapping[str, Any]) -> Calibration | None:
+    """Return the calibration of a checkpoint folder that was made with these settings; None if it has none at all.
+
+    Raises:
+        ConfigError: all it has were made with other settings; the message names what differs from the nearest.
+        DataError: the card cannot be read.
+    """
+    entries: dict[str, Any] = _card(folder).get("calibration", {})
+    if not entries:
+        return None
+    if (entry := entries.get(key_of(settings))) is None:
+        differences = min((list(_differences(one["settings"], settings)) for one in entries.values()), key=len)
+        more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        raise ConfigError(
+            f"{folder}: its calibration is for another way of scoring: {'; '.join(differences[:SHOWN])}{more}. "
+            "Use the same settings, calibrate with these (python -m adfm.calibrate), or set threshold=<number>"
+        )
+    known = {name: entry[name] for name in ("missed", "settings", "date")}
+    curve = entry["probability"] and Probability(**entry["probability"])
+    return Calibration(threshold=Threshold(**entry["threshold"]), probability=curve, **known)
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise DataError(f"{folder / CARD}, line {error.lineno}: is not JSON ({error.msg})") from error
+
+
+def _differences(stored: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Name every value in which two settings differ."""
+    if isinstance(stored, Mapping) and isinstance(now, Mapping):
+        for name in sorted({*stored, *now}):
+            yield from _differences(stored.get(name), now.get(name), f"{path}.{name}" if path else name)
+    elif stored != now:
+        yield f"{path} was {_short(stored)} and is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
