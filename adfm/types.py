@@ -32,6 +32,10 @@ Message = dict[str, Any]
 """A chat message in the Hugging Face format; an image is `{"type": "image"}` and takes the next of `Prompt.images`."""
 
 
+DETECTION = "detection"
+"""The kind of question that decides normal against anomalous."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A multiple-choice question that a data set asks about one sample (MMAD's seven kinds, for example)."""
@@ -41,8 +45,8 @@ class Question:
     """Letter to what it says."""
     answer: str
     """The right letter."""
-    kind: str = "detection"
-    """MMAD's question type; `detection` questions decide normal against anomalous."""
+    kind: str = DETECTION
+    """`DETECTION`, or another of MMAD's question types."""
 
 
 @runtime_checkable

@@ -15,3 +15,5 @@ RENAMED = {"MVTec-AD": "DS-MVTec"}
 """Some keys name the folder of the templates; their images belong to the data set that is named here."""
 ATTRIBUTE = "mmad_dataset"
 """Of a sample: its data set. Whoever evaluates knows by it that the sample's question is MMAD's."""
+IMAGE = "mmad_image"
+"""Of a sample: the key of its image in mmad.json, whatever a mixture makes of its id."""

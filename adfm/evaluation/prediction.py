@@ -13,8 +13,7 @@ import numpy as np
 from adfm.errors import DataError
 from adfm.evaluation.inspection import Draw, Inspection
 from adfm.evaluation.localization import mask_iou
-from adfm.reasoning.questions import DETECTION
-from adfm.types import Box, Prompt, Sample
+from adfm.types import DETECTION, Box, Prompt, Sample
 
 ADDED = frozenset(("question", "letters", "probability", "confidences", "named_type", "mask", "draws"))
 """Fields that files of older versions do not have."""

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from adfm.types import Question
-
-DETECTION = "detection"
-"""The kind of question that decides normal against anomalous."""
+from adfm.types import DETECTION, Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

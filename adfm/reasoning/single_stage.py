@@ -6,10 +6,9 @@ from random import Random
 from typing import ClassVar
 
 from adfm.reasoning import phrases
-from adfm.reasoning.questions import DETECTION
 from adfm.reasoning.released import ReleasedAnomalyR1
 from adfm.reasoning.template import StagedTemplate
-from adfm.types import Prompt
+from adfm.types import DETECTION, Prompt
 
 
 class SingleStage(StagedTemplate):

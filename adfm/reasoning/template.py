@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from adfm.errors import ConfigError, DataError
 from adfm.reasoning import phrases
 from adfm.reasoning.layout import Layout
-from adfm.reasoning.questions import DETECTION, Asked, own
+from adfm.reasoning.questions import Asked, own
 from adfm.reasoning.released import ReleasedADFM, ReleasedAnomalyR1
 from adfm.reasoning.strict import Strict
-from adfm.types import Frame, Frames, Message, Prompt, Sample, Verdict
+from adfm.types import DETECTION, Frame, Frames, Message, Prompt, Sample, Verdict
 
 
 class StagedTemplate(ABC):

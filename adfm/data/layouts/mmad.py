@@ -18,9 +18,10 @@ from adfm.data.benchmark import Listing, Source
 from adfm.data.layouts.annotations import at, read_json
 from adfm.data.layouts.files import images
 from adfm.data.masks import MaskFiles
-from adfm.data.mmad import ATTRIBUTE, DETECTION, FOLDED, LETTERS, RENAMED, TYPES
+from adfm.data.mmad import ATTRIBUTE, FOLDED, IMAGE, LETTERS, RENAMED, TYPES
+from adfm.data.mmad import DETECTION as DETECTION_TYPE
 from adfm.errors import ConfigError, DataError
-from adfm.types import Question, Sample
+from adfm.types import DETECTION, Question, Sample
 
 FILE = "mmad.json"
 UNTYPED = "bad"
@@ -100,13 +101,13 @@ class _Reader:
             "mask": self._mask(image, parts, entry.get("mask_path")) if anomalous else None,
             "references": tuple(self._path(path) for path in self._templates(entry)),
             "knowledge": self.texts.of(dataset, parts[1]) if self.texts else "",
-            "attributes": {ATTRIBUTE: dataset},
+            "attributes": {ATTRIBUTE: dataset, IMAGE: key},
         }
         found = []
         for number, item in enumerate(conversation):
             with at(f"question #{number}"):
                 question = _question(item)
-            if (DETECTION if question.kind == "detection" else question.kind) in self.kinds:
+            if (DETECTION_TYPE if question.kind == DETECTION else question.kind) in self.kinds:
                 found.append(Sample(id=f"{key}#{number}", question=question, **shared))
         return found
 
@@ -211,7 +212,7 @@ def _question(item: Any) -> Question:
         text=_checked(item["Question"], "'Question'"),
         options=options,
         answer=answer,
-        kind="detection" if column == DETECTION else _checked(column, "'type'"),
+        kind=DETECTION if column == DETECTION_TYPE else _checked(column, "'type'"),
     )
 
 

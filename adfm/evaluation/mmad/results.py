@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from adfm.config.run_folder import write_whole
-from adfm.data.mmad import ATTRIBUTE, DETECTION
+from adfm.data.mmad import ATTRIBUTE, DETECTION, IMAGE
 from adfm.evaluation import metrics
 from adfm.evaluation.bootstrap import Outcomes, Statistic, Weights, auroc, draws, interval
 from adfm.evaluation.mmad.answers import Answer
@@ -44,7 +44,9 @@ class About:
 
 def is_mmad(samples: Sequence[Sample]) -> bool:
     """Whether these are MMAD's questions."""
-    return bool(samples) and all(sample.question and ATTRIBUTE in sample.attributes for sample in samples)
+    return bool(samples) and all(
+        sample.question and {ATTRIBUTE, IMAGE} <= sample.attributes.keys() for sample in samples
+    )
 
 
 def publish(folder: Path, predictions: Sequence[Prediction], about: About, *, resamples: int) -> str:
@@ -117,7 +119,7 @@ def _estimate(values: Statistic) -> Estimate:
 def _answer(prediction: Prediction, read_by: str) -> Answer:
     asked = _asked(prediction)
     return Answer(
-        image=prediction.id.rpartition("#")[0],
+        image=str(prediction.attributes[IMAGE]),
         question_type=DETECTION if prediction.decides else asked["kind"],
         correct=asked["key"],
         chosen=prediction.answer_letter,

@@ -14,9 +14,10 @@ import pytest
 import torch
 from data_support import opened
 from evaluation_support import template
-from mmad_tree import BAD, BROKEN, FINE, write_mmad
+from mmad_tree import BAD, BROKEN, ENTRIES, FINE, write_mmad
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
+from adfm.data.mixture import Mixture
 from adfm.evaluation import metrics, runner
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
 from adfm.evaluation.mmad import read_answers, results, tables
@@ -157,6 +158,20 @@ def test_the_folder_holds_answers_and_both_tables(questions: Sequence[Sample], t
         assert expected in text
     assert "Qwen2.5-VL-7B-Instruct" in text
     assert "[" in text.split("| AUROC")[1].splitlines()[0]
+
+
+def test_the_answers_of_mixed_questions_have_mmads_keys(questions: Sequence[Sample], tmp_path: Path):
+    mmad = opened("mmad", write_mmad(tmp_path / "data"))
+    mixed = Mixture({"outer": Mixture({"VisA": mmad})}).split("test")
+    assert mixed[0].id == f"outer/VisA/{BROKEN}#0"
+    assert results.is_mmad(mixed)
+    read = {}
+    for name, samples in (("mixed", mixed), ("alone", questions)):
+        (tmp_path / name).mkdir()
+        results.publish(tmp_path / name, predictions(samples), ABOUT, resamples=0)
+        read[name] = read_answers(tmp_path / name / "answers.json")
+    assert read["mixed"] == read["alone"]
+    assert {answer.image for answer in read["mixed"]} == set(ENTRIES)
 
 
 def test_without_probabilities_nothing_ranks(questions: Sequence[Sample], tmp_path: Path):
