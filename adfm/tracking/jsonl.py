@@ -65,8 +65,7 @@ class JsonLines:
         if not run.is_main:
             return
         path: Path = run.folder.metrics_path
-        if path.exists():
-            _cut(path, run.step)
+        cut(path, run.step)
         self._file = path.open("a", encoding="utf-8")
 
     def after_step(self, record: StepRecord) -> None:
@@ -84,8 +83,10 @@ class JsonLines:
             self._file = None
 
 
-def _cut(path: Path, step: int) -> None:
+def cut(path: Path, step: int) -> None:
     """Keep the finished lines of steps up to `step` (of a run that starts, none); the file is replaced in one move."""
+    if not path.exists():
+        return
     kept = [record for record in read(path) if record["step"] <= step] if step else []
     shorter = path.with_suffix(".cut")
     shorter.write_text("".join(line(record) for record in kept), encoding="utf-8")
