@@ -14,7 +14,7 @@ from adfm.errors import ConfigError
 from adfm.evaluation.comparison import compare
 from adfm.evaluation.plan import Plan, data_set_names
 
-PLAN = ("split", "score", "draws", "answering", "batch", "resamples", "calibrate")
+PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", "resamples", "calibrate")
 """Keys that go to the plan as they are."""
 
 
@@ -41,7 +41,7 @@ def _run(config: DictConfig) -> dict[str, Any]:
     after = OmegaConf.merge(start, {"path": str(exported), "revision": None})
     nodes = {name: own[name] if config[name] is None else config[name] for name in ("dataset", "reasoning")}
     return {
-        "nodes": nodes | {"reward": own.reward},
+        "nodes": nodes | {"reward": own.reward, "masks": config.masks},
         "after": after,
         "before": start if config.before else None,
         "folder": run.path / "eval",
@@ -59,7 +59,7 @@ def _checkpoint(config: DictConfig) -> dict[str, Any]:
     content = checkpoint_hash(config.checkpoint, None)
     name = f"{Path(config.checkpoint).name}-{content[:8]}" if Path(config.checkpoint).is_dir() else content
     return {
-        "nodes": {"dataset": config.dataset, "reasoning": config.reasoning},
+        "nodes": {name: config[name] for name in ("dataset", "reasoning", "masks")},
         "after": OmegaConf.merge(config.model, {"path": config.checkpoint, "revision": None}),
         "before": None,
         "folder": Path(config.runs) / "checkpoints" / name.replace("/", "--") / "eval",

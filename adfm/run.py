@@ -33,7 +33,9 @@ from adfm.grpo.objective import Clipped
 from adfm.grpo.reference import AdapterOff, FrozenCopy, NoReference
 from adfm.grpo.rows import RowMaker
 from adfm.grpo.selfcheck import PROMPTS, check_fast_path
+from adfm.models.card import Card
 from adfm.models.vlm import VLM
+from adfm.reasoning.defect_types import defect_types
 from adfm.tracking.html import report
 from adfm.types import Callback, Dataset, Reward, StepRecord, Template
 from adfm.validation import Validation
@@ -173,9 +175,9 @@ def train(folder: RunFolder) -> dict[str, float]:
     )
     with engine.gathered():
         if engine.rank == 0:
-            vlm.save(folder.path / "export" / "last")
+            vlm.save(folder.path / "export" / "last", card=validation.card)
             if config.checkpoint.merged:
-                vlm.save(folder.path / "export" / "last-merged", merged=True)
+                vlm.save(folder.path / "export" / "last-merged", merged=True, card=validation.card)
     for callback in callbacks:
         callback.after_run()
     engine.close()
@@ -203,7 +205,14 @@ def validation_of(
         steps=config.steps,
         metric=config.evaluate.metric,
         best=folder.path / "export" / "best",
+        card=card_of(config, dataset),
     )
+
+
+def card_of(config: DictConfig, dataset: Dataset) -> Card:
+    """Make the card that goes with the exported weights."""
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a mapping by the schema
+    return Card.of(plain["model"], plain["reasoning"], defect_types(dataset))
 
 
 def callbacks_of(config: DictConfig, folder: RunFolder, engine: Engine, validation: Validation) -> list[Callback]:

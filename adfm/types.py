@@ -28,6 +28,9 @@ from adfm.data.images import image_size
 Box = tuple[float, float, float, float]
 """`(x0, y0, x1, y1)`, half-open."""
 
+Span = tuple[int, int]
+"""Characters of a text: first, and one behind the last."""
+
 Message = dict[str, Any]
 """A chat message in the Hugging Face format; an image is `{"type": "image"}` and takes the next of `Prompt.images`."""
 
@@ -186,7 +189,7 @@ class Completion:
     token_ids: Int[np.ndarray, " token"]
     """Ends with the end-of-turn token if, and only if, the model stopped by itself."""
     sampler_logprob: Float[np.ndarray, " token"]
-    """Of each token under the distribution it was drawn from (all zeros for a greedy completion)."""
+    """Of each token under the distribution it was drawn from; of a greedy completion under that of temperature 1."""
     text: str
     """Special tokens of the chat format removed, everything else kept."""
     truncated: bool
@@ -209,6 +212,8 @@ class Verdict:
     boxes_written: tuple[Box, ...]
     boxes: tuple[Box, ...]
     """In original pixels."""
+    box_spans: tuple[tuple[Span, Span, Span, Span], ...] = ()
+    """Where the four numbers of each written box stand in `text`; empty for a verdict that was not read from a text."""
     reasons: tuple[str, ...] = ()
     """Codes of what could not be read: `no_answer`, `bad_box`, ... Empty when everything was."""
 

@@ -11,6 +11,7 @@ from adfm.errors import ConfigError
 from adfm.evaluation import metrics, runner
 from adfm.evaluation.score import Score
 from adfm.grpo.engine import Engine
+from adfm.models.card import Card
 from adfm.models.vlm import VLM
 from adfm.types import Reward, Sample, Template
 
@@ -31,8 +32,12 @@ class Validation:
         steps: int,
         metric: str,
         best: Path,
+        card: Card | None = None,
     ) -> None:
-        """Look at `samples` every `every` steps and at the last; export to `best` when `metric` beats all before."""
+        """Look at `samples` every `every` steps and at the last.
+
+        When `metric` beats all before, the weights are exported to `best`, with the `card` beside them.
+        """
         self.vlm = vlm
         self.template = template
         self.reward = reward
@@ -44,6 +49,7 @@ class Validation:
         self.metric = metric
         self.sign = METRICS[metric]
         self.best = best
+        self.card = card
         self.best_metrics: dict[str, float] = {}
         """Of the look that was best; empty before the first."""
 
@@ -63,7 +69,7 @@ class Validation:
             predictions = [one for part in self.engine.gather(mine) for one in part]
             found = metrics.summary(predictions, boxes="boxes" in self.template.provides)
             if self._improves(found) and self.engine.rank == 0:
-                self.vlm.save(self.best)
+                self.vlm.save(self.best, card=self.card)
         return {f"val/{name}": value for name, value in found.items()}
 
     def _improves(self, found: dict[str, float]) -> bool:

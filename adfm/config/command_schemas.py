@@ -119,8 +119,15 @@ class EvaluationConfig:
     samples: int | None = None
     """At most so many, always the same; None takes all."""
     score: str = "answer"
-    """`answer` (after the greedy reasoning), `direct` (without reasoning), `samples` (mean over `draws` reasonings)."""
-    draws: int = 8
+    """`answer` (after the reasoning; the mean over several) or `direct` (without reasoning)."""
+    draws: int = 1
+    """Completions of each image: 1 is greedy; of several the majority's verdict, mean score and boxes count."""
+    temperature: float = 1.0
+    """Of several draws."""
+    seed: int = 0
+    """Of several draws; those of another seed are never taken for these."""
+    masks: Any = None
+    """What makes masks of boxes; None makes none."""
     answering: str = "text"
     """`text`, or `logits`: the most likely letter, in one pass and without reasoning."""
     calibrate: bool = False
@@ -141,9 +148,82 @@ class EvaluationConfig:
             one_of(self, "score", SCORES),
             one_of(self, "answering", ("text", "logits")),
             ("samples", self.samples is None or self.samples >= 1, "at least 1, or null for all"),
+            ("temperature", self.temperature > 0, "above 0; draws=1 is greedy"),
             *at_least(self, 1, "draws", "batch"),
-            *at_least(self, 0, "resamples"),
+            *at_least(self, 0, "resamples", "seed"),
         )
+
+
+@dataclass
+class InspectConfig:
+    """What decides what a model says about an image without labels; see `adfm.inspection.inspector.Inspector`."""
+
+    model: ModelConfig = MISSING
+    """Its path says which checkpoint; the rest counts where the checkpoint has no card, or where it is set by hand."""
+    reasoning: Any = MISSING
+    """Likewise."""
+    run: str | None = None
+    """A run's folder, or `newest` of `runs`: its export takes the place of model.path."""
+    runs: str = "runs"
+    which: str = "last"
+    """`last` or `best`: which export of the run."""
+    score: str = "answer"
+    """`answer` (after the reasoning; the mean over several) or `direct` (without reasoning)."""
+    samples: int = 1
+    """Completions of each image: 1 is greedy; of several the majority's verdict, mean score and boxes count."""
+    temperature: float = 1.0
+    """Of several samples."""
+    seed: int = 0
+    """Of several samples, and of random references."""
+    tiles: int | None = None
+    """Larger images are asked about in overlapping tiles of so many pixels a side; None shows every image whole."""
+    references: str | None = None
+    """A folder of normal images: reasoning.references of them, or one, are shown beside each image."""
+    reference_choice: str = "random"
+    """`random`, or `similar`: the nearest by the model's own vision features."""
+    category: str = "object"
+    """What the images show, where a manifest does not say it."""
+    knowledge: str | None = None
+    """What is known of the category, or a text file that says it."""
+    defect_types: list[str] | None = None
+    """Types that a text may name; None takes those of the checkpoint's card."""
+    batch: int = 32
+    """Images, or tiles, at once; changes speed, not results."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(
+            self,
+            one_of(self, "which", CHECKPOINTS),
+            one_of(self, "score", SCORES),
+            one_of(self, "reference_choice", ("random", "similar")),
+            ("temperature", self.temperature > 0, "above 0; samples=1 is greedy"),
+            ("tiles", self.tiles is None or self.tiles >= 1, "at least 1, or null for whole images"),
+            *at_least(self, 1, "samples", "batch"),
+            *at_least(self, 0, "seed"),
+        )
+
+
+@dataclass
+class PredictConfig(InspectConfig):
+    """Images without labels to inspect."""
+
+    images: Any = MISSING
+    """A file, folder, glob or manifest (.jsonl, .csv, .parquet), or a list of them."""
+    out: str = MISSING
+    """The folder for the results."""
+    threshold: Any = "auto"
+    """A score above it is anomalous. `auto`: what calibration stored with the model, if it did; null: as written."""
+    masks: Any = MISSING
+    """What makes masks of boxes."""
+    fresh: bool = False
+    """Drop what an inspection left in `out` and start again."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        InspectConfig.__post_init__(self)
+        number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
+        require(self, ("threshold", number or self.threshold in ("auto", None), "a number, auto or null"))
 
 
 @dataclass
@@ -187,6 +267,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "coldstart": ColdStartConfig,
     "evaluate": EvaluationConfig,
+    "predict": PredictConfig,
     "report": ReportConfig,
     "rewards": RewardsConfig,
     "data": DataConfig,

@@ -23,7 +23,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adfm.errors import ConfigError
-from adfm.models import tiny
+from adfm.models import card, tiny
 from adfm.types import Dataset
 
 NOT_IDENTITY = (
@@ -176,13 +176,15 @@ def _drop(node: Any, path: Sequence[str]) -> None:
 def checkpoint_hash(path: str, revision: str | None) -> str:
     """Return a hash of the bytes of a local checkpoint folder, or the id and revision of one on the hub.
 
+    The card beside the weights does not count: it changes with a calibration, what the model writes does not.
+
     Raises ConfigError for what is neither.
     """
     folder = tiny.folder() if path == "tiny" else Path(path)
     if folder.is_dir():
         digest = hashlib.sha256()
         for file in sorted(folder.rglob("*")):
-            if file.is_file():
+            if file.is_file() and file.name != card.NAME:
                 digest.update(str(file.relative_to(folder)).encode())
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -197,7 +199,7 @@ def checkpoint_hash(path: str, revision: str | None) -> str:
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is never seen half written."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 

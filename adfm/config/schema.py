@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-SCORES = ("answer", "direct", "samples")
+SCORES = ("answer", "direct")
 METRICS = {
     **dict.fromkeys(("balanced_accuracy", "f1", "auroc", "average_precision", "reward", "choice_accuracy"), 1),
     **dict.fromkeys(("box_iou", "mask_iou", "box_acc_0.1", "box_acc_0.3", "box_acc_0.5"), 1),
@@ -189,7 +189,7 @@ class EvaluateConfig:
     at_end: bool = True
     """Whether to evaluate on the test part before and after training."""
     score: str = "answer"
-    """Where the anomaly score comes from: `answer` (after greedy reasoning), `direct` (without), `samples` (mean)."""
+    """Where the anomaly score comes from: `answer` (after greedy reasoning) or `direct` (without)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -4,12 +4,13 @@
     eval/before/<dataset>/    metrics.json   predictions.jsonl     of the checkpoint that the run started from
 
 MMAD has tables of its own, `mmad.json` and `answers.json` in the place of `metrics.json`: see `mmad.results`.
-An evaluation that is there already is not made again, one that was interrupted goes on: both are known by a key of the
-weights, the prompts, the data and the score.
+An evaluation that is there already is not made again, one that was interrupted goes on, whenever that was: both are
+known by a key of the weights, the prompts, the data, the decoding and the score.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,8 @@ from adfm.evaluation.score import NoScore
 from adfm.grpo import selfcheck
 from adfm.models.vlm import VLM
 
+PARTIAL, PARTIAL_THRESHOLD = "predictions.partial", "threshold.partial"
+"""What an evaluation under way has of its samples, and of those that a threshold is chosen on."""
 MIXED = "data set"
 """The group of a table that has a row for each data set of a mixture."""
 
@@ -55,6 +58,7 @@ def compare(
                 plan, node, target, title=f"{plan.split}, {side}" if before is not None else plan.split
             )
             found = publish(plan, node, target, predictions[side], baselines)
+            drop_partial(target)
             columns[side if before is not None else "model"] = found["overall"]
     if len(predictions) == 2:
         columns["change"] = metrics.difference(
@@ -88,6 +92,7 @@ def _compare_on_mmad(
         predictions = predict(plan, node, target, title=title, summary=results.SUMMARY)
         text += [f"# {side}"] if before is not None else []
         text.append(results.publish(target, predictions, about, resamples=plan.resamples))
+        drop_partial(target)
     return "\n\n".join(text)
 
 
@@ -96,40 +101,44 @@ def predict(
 ) -> list[Prediction]:
     """Predict with the checkpoint of a `model` node, or read what an equal evaluation left in `folder`.
 
-    The file `summary` there has the key of a finished evaluation.
+    The file `summary` there has the key of a finished evaluation; call `drop_partial` when it is written.
     """
     key = key_of(plan, node)
     finished, known = folder / "predictions.jsonl", folder / summary
     if finished.is_file() and known.is_file() and json.loads(known.read_text()).get("key") == key:
         return prediction.read(finished)
-    partial = runner.Partial(folder / "predictions.partial", key)
+    partial = runner.Partial(folder / PARTIAL, key)
     vlm = VLM.load(model_config(node), device="cuda" if torch.cuda.is_available() else "cpu", train=False)
     looked_at = [plan.template.ask(sample, vlm.frames) for sample in plan.samples()[: selfcheck.PROMPTS]]
     selfcheck.check_fast_path(vlm, looked_at, seed=0)
-    predictions = runner.evaluate(
+    evaluate = functools.partial(
+        runner.evaluate,
         vlm,
         plan.template,
-        plan.samples(),
         score=plan.score,
-        reward=plan.reward,
+        decoding=plan.decoding,
         answering=plan.answering,
         batch=plan.batch,
-        partial=partial,
-        title=title,
     )
+    predictions = evaluate(
+        plan.samples(), reward=plan.reward, types=plan.types, segmenter=plan.segmenter, partial=partial, title=title
+    )
+    known.unlink(missing_ok=True)  # it is of other predictions than those that are written now
     if plan.calibrate:
-        chosen = runner.evaluate(
-            vlm,
-            plan.template,
+        chosen = evaluate(
             plan.choosing_samples(),
-            score=plan.score,
-            answering=plan.answering,
-            batch=plan.batch,
+            partial=runner.Partial(folder / PARTIAL_THRESHOLD, key),
             title=f"{title}, threshold",
         )
         prediction.write(folder / "threshold.jsonl", chosen)
-    partial.finish(finished, predictions)
+    prediction.write(finished, predictions)
     return predictions
+
+
+def drop_partial(folder: Path) -> None:
+    """Drop what an evaluation kept to go on with; its predictions and its summary are written."""
+    for name in (PARTIAL, PARTIAL_THRESHOLD):
+        (folder / name).unlink(missing_ok=True)
 
 
 def publish(
@@ -153,6 +162,7 @@ def publish(
         "synthetic": "synthetic" in plan.dataset.name,
         "split": plan.split,
         "score": plan.score.name,
+        "decoding": dict(plan.decoding.settings),
         "key": key_of(plan, node),
         **measured,
         "baselines": {

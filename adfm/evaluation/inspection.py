@@ -66,3 +66,17 @@ def of_verdict(verdict: Verdict, *, score: float | None, **measured: Any) -> Ins
         reasons=verdict.reasons,
         **measured,
     )
+
+
+def verdict_of(inspection: Inspection) -> Verdict:
+    """Give the verdict of an inspection back, as rewards judge it."""
+    return Verdict(
+        text=inspection.text,
+        stages=inspection.stages,
+        reasoning_letter=inspection.reasoning_letter,
+        answer_letter=inspection.answer_letter,
+        anomalous=inspection.predicted,
+        boxes_written=inspection.boxes_written,
+        boxes=inspection.boxes,
+        reasons=inspection.reasons,
+    )

@@ -13,9 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import build
 from adfm.config.run_folder import checkpoint_hash
 from adfm.config.schema import ModelConfig
+from adfm.errors import ConfigError
 from adfm.evaluation import runner
+from adfm.evaluation.decoding import Decoding, Draws, Greedy
 from adfm.evaluation.mmad import results
-from adfm.evaluation.score import SCORES, SamplesScore, Score
+from adfm.evaluation.score import SCORES, Score
+from adfm.masks.segmenter import Segmenter
+from adfm.reasoning.defect_types import defect_types
 from adfm.types import Dataset, Reward, Sample, Template
 
 CHOOSING_SAMPLES = 512
@@ -29,6 +33,10 @@ class Plan:
     dataset: Dataset
     template: Template
     score: Score
+    decoding: Decoding
+    types: tuple[str, ...]
+    """The defect types of all parts, which a text may name."""
+    segmenter: Segmenter | None
     reward: Reward | None
     content: str
     """What of the configs decides about a prediction, beside the model: part of the key."""
@@ -44,23 +52,52 @@ class Plan:
     """`text`, or `logits` for the most likely letter without a word written."""
 
     @classmethod
-    def of(cls, nodes: Mapping[str, Any], *, score: str = "answer", draws: int = 8, **settings: Any) -> Plan:
-        """Build `dataset`, `reasoning` and, where there is one, `reward` from their config nodes."""
-        scored: Score = SamplesScore(draws) if score == SamplesScore.name else SCORES[score]()
-        reward = nodes.get("reward")
+    def of(
+        cls,
+        nodes: Mapping[str, Any],
+        *,
+        score: str = "answer",
+        draws: int = 1,
+        temperature: float = 1.0,
+        seed: int = 0,
+        **settings: Any,
+    ) -> Plan:
+        """Build `dataset`, `reasoning` and, where there are, `reward` and `masks` from their config nodes.
+
+        One draw is greedy: `temperature` and `seed` count for several.
+
+        Raises:
+            ConfigError: There is nothing to draw, or there are no boxes to make masks of.
+        """
+        decoding: Decoding = Greedy() if draws == 1 else Draws(draws, temperature, seed)
+        scored = SCORES[score]()
+        reward, masks = nodes.get("reward"), nodes.get("masks")
+        segmenter: Segmenter | None = None if masks is None else build(masks)
+        template: Template = build(nodes["reasoning"])
+        answering = settings.get("answering", "text")
+        if answering != "text" and draws > 1:
+            raise ConfigError(f"answering={answering} writes nothing that draws={draws} could draw; use draws=1")
+        if segmenter is not None and (answering != "text" or "boxes" not in template.provides):
+            raise ConfigError(
+                f"masks={segmenter.name} needs boxes, which reasoning={template.name} with answering={answering} "
+                "does not write; use masks=none"
+            )
         dataset: Dataset = build(nodes["dataset"])
         content = {
             "reasoning": _plain(nodes["reasoning"]),
             "reward": _plain(reward),
             "data": dataset.fingerprint(),
-            "score": vars(scored),
+            "decoding": decoding.settings,
+            "masks": None if segmenter is None else [segmenter.name, dict(segmenter.settings)],
+            "answering": answering,
         }
-        if settings.get("answering", "text") != "text":
-            content["answering"] = settings["answering"]
         return cls(
             dataset=dataset,
-            template=build(nodes["reasoning"]),
+            template=template,
             score=scored,
+            decoding=decoding,
+            types=defect_types(dataset),
+            segmenter=segmenter,
             reward=None if reward is None else build(reward),
             content=json.dumps({score: content}, sort_keys=True),
             **settings,

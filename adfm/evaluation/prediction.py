@@ -13,6 +13,7 @@ import numpy as np
 from adfm.errors import DataError
 from adfm.evaluation.inspection import Draw, Inspection
 from adfm.evaluation.localization import mask_iou
+from adfm.masks.rle import rle_mask
 from adfm.types import DETECTION, Box, Prompt, Sample
 
 ADDED = frozenset(("question", "letters", "probability", "confidences", "named_type", "mask", "draws"))
@@ -34,7 +35,8 @@ class Prediction(Inspection):
     height: int
     true_boxes: tuple[Box, ...] = ()
     mask_iou: float | None = None
-    """IoU of all predicted boxes with the true mask; None for a normal sample or one without a mask."""
+    """IoU of the predicted mask, or of all predicted boxes where there is none, with the true mask; None for a normal
+    sample or one without a mask."""
     rewards: Mapping[str, float] = field(default_factory=dict)
     """Reward terms before their weights and `total`; empty where no reward was given."""
     question: Mapping[str, Any] | None = None
@@ -76,7 +78,7 @@ class Prediction(Inspection):
 def from_inspection(sample: Sample, inspection: Inspection, **measured: Any) -> Prediction:
     """Set the inspection of a sample beside its labels; `measured` are further fields (`rewards`, `question`)."""
     said = {entry.name: getattr(inspection, entry.name) for entry in fields(Inspection)}
-    return Prediction(**labels(sample), **said, mask_iou=_mask_iou(sample, inspection.boxes), **measured)
+    return Prediction(**labels(sample), **said, mask_iou=_mask_iou(sample, inspection), **measured)
 
 
 def labels(sample: Sample) -> dict[str, Any]:
@@ -122,8 +124,13 @@ def question_of(prompt: Prompt) -> dict[str, Any] | None:
     return {"kind": asked.kind, "text": asked.text, "options": dict(prompt.options), "key": prompt.key}
 
 
-def _mask_iou(sample: Sample, boxes: tuple[Box, ...]) -> float | None:
+def _mask_iou(sample: Sample, inspection: Inspection) -> float | None:
     if not sample.anomalous or sample.mask is None:
         return None
-    mask = sample.mask.read(sample.size)
-    return mask_iou(boxes, mask) if np.any(mask) else None
+    true = sample.mask.read(sample.size)
+    if not np.any(true):
+        return None
+    if inspection.mask is None:
+        return mask_iou(inspection.boxes, true)
+    found = rle_mask(inspection.mask)
+    return float(np.count_nonzero(found & true) / np.count_nonzero(found | true))

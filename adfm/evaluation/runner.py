@@ -1,28 +1,37 @@
-"""From samples to predictions: ask, write greedily, read, score; in batches, and resumable.
+"""From samples to predictions: ask, write, read, score, type, mask; in batches, and resumable.
 
-The questions about one image stay in one batch, where what their prompts share is read once.
+`inspect` is the one path from an image to what a model says about it; `evaluate` sets labels beside it. The questions
+about one image stay in one batch, where what their prompts share is read once.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from adfm.evaluation import prediction
-from adfm.evaluation.inspection import of_verdict
+from adfm.config.run_folder import write_whole
+from adfm.data.images import read_image
+from adfm.evaluation.decoding import Decoding, Greedy
+from adfm.evaluation.inspection import Inspection, of_verdict, verdict_of
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
-from adfm.evaluation.prediction import Prediction, from_inspection
+from adfm.evaluation.prediction import Prediction, from_inspection, question_of
 from adfm.evaluation.score import Score
-from adfm.grpo.rollout import generate
-from adfm.models.vlm import VLM
-from adfm.types import Prompt, Reward, Sample, Template, Verdict
+from adfm.masks.rle import union_rle
+from adfm.masks.segmenter import Segmenter
+from adfm.models.vlm import VLM, EncodedPrompt
+from adfm.reasoning.defect_types import named_type
+from adfm.types import Prompt, Reward, Sample, Template
 
+GREEDY = Greedy()
 BATCH = 32
 """Samples that are written at once."""
 
@@ -30,8 +39,8 @@ BATCH = 32
 class Partial:
     """Predictions of an evaluation that is under way, one JSON line each behind a line with its key.
 
-    What another key began is dropped: its predictions are of other weights, prompts or data. So is a last line that was
-    cut off.
+    What another key began is dropped: its predictions are of other weights, prompts, data or draws. So is a last line
+    that was cut off.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -39,20 +48,15 @@ class Partial:
         self.path = path
         self.done: list[Prediction] = []
         if path.exists():
-            first, *lines = path.read_text(encoding="utf-8").split("\n")
-            self.done = [Prediction.from_json(line) for line in lines[:-1]] if first == key else []
+            first, *lines = path.read_bytes().split(b"\n")
+            self.done = [Prediction.from_json(line.decode()) for line in lines[:-1]] if first == key.encode() else []
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in (key, *map(Prediction.to_json, self.done))), encoding="utf-8")
+        write_whole(path, "".join(f"{line}\n" for line in (key, *map(Prediction.to_json, self.done))))
 
     def add(self, predictions: Iterable[Prediction]) -> None:
         """Append predictions."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(f"{one.to_json()}\n" for one in predictions))
-
-    def finish(self, path: Path, predictions: Sequence[Prediction]) -> None:
-        """Write the finished `predictions.jsonl` and drop the partial one."""
-        prediction.write(path, predictions)
-        self.path.unlink()
 
 
 def evaluate(
@@ -61,35 +65,81 @@ def evaluate(
     samples: Sequence[Sample],
     *,
     score: Score,
+    decoding: Decoding = GREEDY,
     reward: Reward | None = None,
     answering: str = "text",
+    types: Sequence[str] = (),
+    segmenter: Segmenter | None = None,
     batch: int = BATCH,
     partial: Partial | None = None,
     title: str = "evaluate",
 ) -> list[Prediction]:
-    """Predict every sample, in order.
+    """Inspect every sample, in order, and set what the model says beside the labels; see `inspect`.
 
-    The model must be in eval mode. With `answering="logits"` nothing is written: the most likely letter is the answer,
-    its log-odds the score, and `score` and `reward` play no part. `batch` samples are asked at once, but for an image
-    with more questions; it changes speed, not results. With a `reward` each prediction has its terms. With `partial`,
-    what it holds is not done again and every batch is added to it. The progress bar has `title`; an empty one shows
-    none.
+    `batch` samples are asked at once, but for an image with more questions; it changes speed, not results. With a
+    `reward` each prediction has the terms that its verdict earns (none where nothing is written). With `partial`, a
+    batch that it holds whole is not done again, and every other is added to it: what was interrupted goes on with the
+    same batches. The progress bar has `title`; an empty one shows none.
     """
     found = {one.id: one for one in partial.done} if partial else {}
-    missing = [sample for sample in samples if sample.id not in found]
+    waiting = [members for members in batches(samples, batch) if any(one.id not in found for one in members)]
+    done = len(samples) - sum(map(len, waiting))
     pace = 0.1 if sys.stderr.isatty() else 15.0
-    bar = tqdm(total=len(samples), initial=len(found), desc=title, unit="image", mininterval=pace, disable=not title)
-    with bar:
-        for members in batches(missing, batch):
-            if answering == "logits":
-                done = _by_letters(vlm, template, members)
-            else:
-                done = _predict(vlm, template, members, score, reward)
+    with tqdm(total=len(samples), initial=done, desc=title, unit="image", mininterval=pace, disable=not title) as bar:
+        for members in waiting:
+            said = inspect(
+                vlm,
+                template,
+                members,
+                decoding=decoding,
+                score=score,
+                types=types,
+                segmenter=segmenter,
+                answering=answering,
+            )
+            prompts = [template.ask(sample, vlm.frames) for sample in members]
+            judge = None if answering == "logits" else reward
+            made = [_labelled(prompt, one, judge) for prompt, one in zip(prompts, said, strict=True)]
             if partial:
-                partial.add(done)
-            found |= {one.id: one for one in done}
-            bar.update(len(done))
+                partial.add(made)
+            found |= {one.id: one for one in made}
+            bar.update(len(made))
     return [found[sample.id] for sample in samples]
+
+
+def inspect(
+    vlm: VLM,
+    template: Template,
+    samples: Sequence[Sample],
+    *,
+    score: Score,
+    decoding: Decoding = GREEDY,
+    types: Sequence[str] = (),
+    segmenter: Segmenter | None = None,
+    answering: str = "text",
+) -> list[Inspection]:
+    """Say what the model makes of one batch of samples, in order: ask, write, read, score, type, mask.
+
+    Nothing of a sample counts but what its prompt shows. The model must be in eval mode. With `answering="logits"`
+    nothing is written: the most likely letter is the answer, its log-odds the score, and `score` and `decoding` play no
+    part. `types` are the defect types that a text may name. With a `segmenter` each inspection has the union of the
+    masks of its boxes, whatever the verdict.
+
+    Raises:
+        ConfigError: A prompt does not fit the model.
+        DataError: An image cannot be read.
+    """
+    start = time.perf_counter()
+    prompts = [template.ask(sample, vlm.frames) for sample in samples]
+    encoded = [vlm.encode(prompt) for prompt in prompts]
+    if answering == "logits":
+        said = _by_letters(vlm, template, prompts, encoded)
+    else:
+        said = _written(vlm, template, prompts, encoded, decoding, score)
+    if segmenter is not None:
+        said = [replace(one, mask=_mask(segmenter, sample, one)) for one, sample in zip(said, samples, strict=True)]
+    seconds = (time.perf_counter() - start) / max(1, len(samples))
+    return [replace(one, seconds=seconds, named_type=named_type(one.text, types)) for one in said]
 
 
 def subset(samples: Sequence[Sample], count: int | None, *, seed: int = 0) -> list[Sample]:
@@ -115,53 +165,44 @@ def batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _by_letters(vlm: VLM, template: Template, samples: Sequence[Sample]) -> list[Prediction]:
-    start = time.perf_counter()
-    prompts = [template.ask(sample, vlm.frames) for sample in samples]
-    found = letter_logprobs(vlm, template, prompts, [vlm.encode(prompt) for prompt in prompts])
-    seconds = (time.perf_counter() - start) / len(samples)
-    predictions = []
-    for prompt, logprobs in zip(prompts, found, strict=True):
+def _by_letters(
+    vlm: VLM, template: Template, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+) -> list[Inspection]:
+    said = []
+    for prompt, logprobs in zip(prompts, letter_logprobs(vlm, template, prompts, encoded), strict=True):
         letter = max(logprobs, key=lambda one: logprobs[one])
-        verdict = Verdict(
-            text="",
-            stages={},
-            reasoning_letter=None,
-            answer_letter=letter,
-            anomalous=prompt.choices[letter],
-            boxes_written=(),
-            boxes=(),
-        )
         odds = log_odds_of(logprobs, prompt)
-        said = of_verdict(verdict, score=odds, letters=logprobs, seconds=seconds)
-        predictions.append(from_inspection(prompt.sample, said, question=prediction.question_of(prompt)))
-    return predictions
+        said.append(Inspection(predicted=prompt.choices[letter], score=odds, answer_letter=letter, letters=logprobs))
+    return said
 
 
-def _predict(
-    vlm: VLM, template: Template, samples: Sequence[Sample], score: Score, reward: Reward | None
-) -> list[Prediction]:
-    start = time.perf_counter()
-    prompts = [template.ask(sample, vlm.frames) for sample in samples]
-    encoded = [vlm.encode(prompt) for prompt in prompts]
-    groups = generate(vlm, encoded, group_size=1, temperature=0, completion_tokens=vlm.config.completion_tokens)
-    completions = [completion for (completion,) in groups]
-    verdicts = [template.read(completion.text, prompt) for completion, prompt in zip(completions, prompts, strict=True)]
-    scores = score(vlm, template, prompts, encoded, completions)
-    seconds = (time.perf_counter() - start) / len(samples)
-    return [
-        from_inspection(
-            prompt.sample,
-            of_verdict(verdict, score=value, seconds=seconds, tokens=len(completion.token_ids)),
-            question=prediction.question_of(prompt),
-            rewards=_rewards(reward, verdict, prompt),
+def _written(
+    vlm: VLM,
+    template: Template,
+    prompts: Sequence[Prompt],
+    encoded: Sequence[EncodedPrompt],
+    decoding: Decoding,
+    score: Score,
+) -> list[Inspection]:
+    groups = decoding(vlm, prompts, encoded)
+    said = []
+    for prompt, group, odds in zip(prompts, groups, score(vlm, template, prompts, encoded, groups), strict=True):
+        verdicts = [template.read(completion.text, prompt) for completion in group]
+        found = decoding.conclude(vlm, prompt, group, verdicts, odds)
+        tokens = sum(len(completion.token_ids) for completion in group)
+        said.append(
+            of_verdict(found.verdict, score=odds, confidences=found.confidences, draws=found.draws, tokens=tokens)
         )
-        for prompt, completion, verdict, value in zip(prompts, completions, verdicts, scores, strict=True)
-    ]
+    return said
 
 
-def _rewards(reward: Reward | None, verdict: Verdict, prompt: Prompt) -> Mapping[str, float]:
-    if reward is None:
-        return {}
-    earned = reward((verdict,), prompt)
-    return {**{name: float(values[0]) for name, values in earned.terms.items()}, "total": float(earned.total[0])}
+def _mask(segmenter: Segmenter, sample: Sample, said: Inspection) -> dict[str, Any]:
+    return union_rle(segmenter(np.asarray(read_image(sample.image)), said.boxes))
+
+
+def _labelled(prompt: Prompt, said: Inspection, reward: Reward | None) -> Prediction:
+    rewards: dict[str, float] = {}
+    if reward is not None:
+        earned = reward((verdict_of(said),), prompt)
+        rewards = {name: float(values[0]) for name, values in (*earned.terms.items(), ("total", earned.total))}
+    return from_inspection(prompt.sample, said, question=question_of(prompt), rewards=rewards)

@@ -23,7 +23,6 @@ import torch
 from adfm.errors import ConfigError
 from adfm.grpo.logprob import forced
 from adfm.grpo.packing import PackItem
-from adfm.grpo.rollout import generate
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt, Template
 
@@ -42,14 +41,19 @@ class Score(Protocol):
         template: Template,
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
-        completions: Sequence[Completion],
+        completions: Sequence[Sequence[Completion]],
     ) -> list[float | None]:
-        """Score each prompt, given its greedy completion."""
+        """Score each prompt, given its completions: one for each, or equally many."""
         ...
 
 
 class AnswerScore:
-    """The odds after the model's own greedy reasoning. They are nearly binary, as the reasoning has mostly decided."""
+    """The odds after the model's own reasoning; after several, those of the mean of their probabilities.
+
+    After one reasoning they are nearly binary, as it has mostly decided. The mean over several estimates the
+    probability of the answer whatever the reasoning was: it has less variance than the share of verdicts and fewer
+    ties, and an unreadable answer needs no rule. It is taken over logarithms, so nothing saturates.
+    """
 
     name = "answer"
 
@@ -59,14 +63,15 @@ class AnswerScore:
         template: Template,
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
-        completions: Sequence[Completion],
+        completions: Sequence[Sequence[Completion]],
     ) -> list[float | None]:
         """Score each prompt; see `reasoning_of` for where a completion is cut."""
-        written = [
-            reasoning_of(completion.text, template.answers(prompt))
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-        return log_odds(vlm, template, prompts, encoded, written)
+        answers = [template.answers(prompt) for prompt in prompts]
+        odds = []
+        for each in zip(*completions, strict=True):
+            written = [reasoning_of(one.text, of_prompt) for one, of_prompt in zip(each, answers, strict=True)]
+            odds.append(log_odds(vlm, template, prompts, encoded, written))
+        return [_mean_or_none(of_prompt) for of_prompt in zip(*odds, strict=True)]
 
 
 class DirectScore:
@@ -80,49 +85,10 @@ class DirectScore:
         template: Template,
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
-        completions: Sequence[Completion],
+        completions: Sequence[Sequence[Completion]],
     ) -> list[float | None]:
         """Score each prompt; the completions play no part."""
         return log_odds(vlm, template, prompts, encoded, [template.opening()] * len(prompts))
-
-
-class SamplesScore:
-    """The odds of the mean probability over several sampled reasonings.
-
-    Each of `draws` completions is cut before its answer and gives the probability of every answer; their mean estimates
-    the probability of the answer whatever the reasoning was. It has less variance than the share of sampled verdicts
-    and fewer ties, and an unreadable answer needs no rule. The mean is taken over logarithms, so nothing saturates.
-    """
-
-    name = "samples"
-
-    def __init__(self, draws: int = 8, temperature: float = 1.0, seed: int = 0) -> None:
-        """Draw `draws` completions at `temperature`; the same seed gives the same draws."""
-        if draws < 1:
-            raise ConfigError(f"draws={draws}: the samples score needs at least one")
-        self.draws = draws
-        self.temperature = temperature
-        self.seed = seed
-
-    def __call__(
-        self,
-        vlm: VLM,
-        template: Template,
-        prompts: Sequence[Prompt],
-        encoded: Sequence[EncodedPrompt],
-        completions: Sequence[Completion],
-    ) -> list[float | None]:
-        """Score each prompt from fresh draws; the greedy completions play no part."""
-        groups = generate(
-            vlm,
-            encoded,
-            group_size=self.draws,
-            temperature=self.temperature,
-            completion_tokens=vlm.config.completion_tokens,
-            generator=torch.Generator(vlm.device).manual_seed(self.seed),
-        )
-        odds = [AnswerScore()(vlm, template, prompts, encoded, drawn) for drawn in zip(*groups, strict=True)]
-        return [_mean_or_none(of_prompt) for of_prompt in zip(*odds, strict=True)]
 
 
 class NoScore:
@@ -136,13 +102,13 @@ class NoScore:
         template: Template,
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
-        completions: Sequence[Completion],
+        completions: Sequence[Sequence[Completion]],
     ) -> list[float | None]:
         """Score nothing."""
         return [None] * len(prompts)
 
 
-SCORES: Mapping[str, Callable[[], Score]] = {"answer": AnswerScore, "direct": DirectScore, "samples": SamplesScore}
+SCORES: Mapping[str, Callable[[], Score]] = {"answer": AnswerScore, "direct": DirectScore}
 """By the names that `evaluate.score` and `score` take."""
 
 

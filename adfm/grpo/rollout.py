@@ -4,17 +4,19 @@ The prompts of a batch are prefilled as a packed row, so nothing is padded and n
 prompts about one image share (see `stems`). The keys and
 values of each prompt are held once for its group, and every step writes one column of each completion. Rows that are
 finished leave the cache. The sampler is ours, so no generation config of a checkpoint can touch the distribution,
-and it returns the log-probability of what it drew.
+and it returns the log-probability of what it wrote: under the distribution that was drawn from, and of a greedy
+completion under that of temperature 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from adfm.grpo.decode_attention import SharedPrompts
@@ -87,8 +89,13 @@ def generate(
     temperature: float,
     completion_tokens: int,
     generator: torch.Generator | None = None,
+    uniforms: Float64[np.ndarray, "row token"] | None = None,
 ) -> list[tuple[Completion, ...]]:
     """Write `group_size` completions for each encoded prompt; temperature 0 is greedy.
+
+    With `uniforms`, numbers in [0, 1) with a row for each completion, prompt after prompt, every token is the one whose
+    share of the cumulated probability holds its number. So a completion does not depend on which others are written
+    beside it, but for rounding. Without, tokens are drawn by `generator`.
 
     Each has at most `completion_tokens` tokens. The model must be in eval mode. Raises RuntimeError if it is not,
     for in train mode gradient checkpointing would drop the cache and the text would be wrong without a word.
@@ -102,7 +109,8 @@ def generate(
     tokens = torch.full((count, completion_tokens), vlm.pad_token_id, dtype=torch.long, device=vlm.device)
     logprob = torch.zeros(count, completion_tokens, device=vlm.device)
     with _threads_for(vlm, count):
-        _write(vlm, hidden, decoder, tokens, logprob, temperature, generator)
+        choice = _Choice(temperature, generator, _on_device(vlm, uniforms, tokens.shape))
+        _write(vlm, hidden, decoder, tokens, logprob, choice)
     return _completions(vlm, tokens, logprob, group_size)
 
 
@@ -125,8 +133,7 @@ def _write(
     decoder: Decoder,
     tokens: Int[Tensor, "row token"],
     logprob: Float[Tensor, "row token"],
-    temperature: float,
-    generator: torch.Generator | None,
+    choice: _Choice,
 ) -> None:
     """Fill `tokens` and `logprob` column by column until every row has ended."""
     count, completion_tokens = tokens.shape
@@ -134,8 +141,8 @@ def _write(
     active = torch.arange(count, device=vlm.device)
     finished = torch.zeros(count, dtype=torch.bool, device=vlm.device)
     for column in range(completion_tokens):
-        logits = sampled_logits(vlm.base.lm_head, hidden, temperature or 1.0, vlm.suppressed_token_ids)
-        drawn, drawn_logprob = _draw(logits, temperature, generator)
+        logits = sampled_logits(vlm.base.lm_head, hidden, choice.temperature or 1.0, vlm.suppressed_token_ids)
+        drawn, drawn_logprob = choice(logits, active, column)
         tokens[active, column] = drawn
         logprob[active, column] = drawn_logprob
         finished |= torch.isin(drawn, ends)
@@ -149,14 +156,37 @@ def _write(
         hidden = decoder.step(drawn)
 
 
-def _draw(
-    logits: Float[Tensor, "row vocabulary"], temperature: float, generator: torch.Generator | None
-) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
-    if temperature == 0:
-        return logits.argmax(-1), logits.new_zeros(len(logits))
-    logprob = logits.log_softmax(-1)
-    drawn = torch.multinomial(logprob.exp(), 1, generator=generator)
-    return drawn[:, 0], logprob.gather(-1, drawn)[:, 0]
+def _on_device(
+    vlm: VLM, uniforms: Float64[np.ndarray, "row token"] | None, shape: torch.Size
+) -> Float64[Tensor, "row token"] | None:
+    if uniforms is None:
+        return None
+    if uniforms.shape != shape:
+        raise ValueError(f"uniforms are {uniforms.shape}, the completions {tuple(shape)}")
+    return torch.from_numpy(uniforms).to(vlm.device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """How the next token of each row is chosen."""
+
+    temperature: float
+    generator: torch.Generator | None
+    uniforms: Float64[Tensor, "row token"] | None
+
+    def __call__(
+        self, logits: Float[Tensor, "row vocabulary"], rows: Int[Tensor, " row"], column: int
+    ) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
+        """Return the token of each of the `rows`, and its log-probability."""
+        logprob = logits.log_softmax(-1)
+        if self.temperature == 0:
+            drawn = logits.argmax(-1, keepdim=True)
+        elif self.uniforms is not None:
+            cumulated = logprob.double().exp().cumsum(-1)
+            drawn = torch.searchsorted(cumulated, self.uniforms[rows, column, None] * cumulated[:, -1:], right=True)
+        else:
+            drawn = torch.multinomial(logprob.exp(), 1, generator=self.generator)
+        return drawn[:, 0], logprob.gather(-1, drawn)[:, 0]
 
 
 def _completions(

@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 
 from adfm.models import checkpoint, training
+from adfm.models.card import Card, write_card
 from adfm.models.encode import EncodedPrompt, Encoder
 from adfm.models.images import ImageKey, ImageReader
 from adfm.models.tower import EncoderOutputs, VisionTower
@@ -131,7 +132,9 @@ class VLM:
             if vlm is not None:
                 vlm.tower.hold(images)
 
-    def save(self, folder: Path, *, merged: bool = False, dtype: torch.dtype | None = None) -> None:
+    def save(
+        self, folder: Path, *, merged: bool = False, dtype: torch.dtype | None = None, card: Card | None = None
+    ) -> None:
         """Write an ordinary Hugging Face folder, whole or not at all, in the place of an existing one.
 
         It has the tokenizer with its chat template, the image processor with this model's pixel limits and the
@@ -142,6 +145,7 @@ class VLM:
             folder: Where to write.
             merged: Under LoRA, write whole weights with the adapter added in.
             dtype: Of the weights on disk; by default the one they have, so that nothing is lost.
+            card: What the checkpoint was trained to be asked, written beside the weights.
         """
         with checkpoint.replacing(folder) as new:
             if isinstance(self.model, PeftModel) and not merged:
@@ -150,6 +154,8 @@ class VLM:
                 checkpoint.write_weights(new, self.base, self.tower.state(), dtype or self.dtype)
             self.tokenizer.save_pretrained(new)
             self.image_processor.save_pretrained(new)
+            if card is not None:
+                write_card(new, card)
 
     @contextmanager
     def reference(self) -> Iterator[VLM]:

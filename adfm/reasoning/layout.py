@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adfm.types import Box, Prompt, Verdict
+from adfm.reasoning.parse import WrittenBox
+from adfm.types import Prompt, Verdict
 
 STAGES = ("think", "rethink", "answer", "location")
 """Every stage that a template may have; their tags are config, these names are not."""
@@ -20,6 +21,7 @@ REASONS: Mapping[str, str] = {
     "no_sequence": "no closed reasoning is directly followed by a closed answer (released AnomalyR1 reading)",
     "no_letter": "the answer stage is there, but it does not say exactly one of the letters",
     "no_conclusion": "the reasoning does not conclude with a letter",
+    "no_majority": "as many draws say anomalous as say normal, and there is no anomaly score to decide",
     "bad_box": "square brackets where boxes are read that do not hold four plain numbers",
     "impossible_box": "a box that is empty, reversed or partly outside the image",
 }
@@ -53,18 +55,20 @@ class Findings:
     stages: dict[str, str | None]
     reasoning_letter: str | None = None
     answer_letter: str | None = None
-    boxes_written: tuple[Box, ...] = ()
+    boxes: tuple[WrittenBox, ...] = ()
     reasons: tuple[str, ...] = ()
 
     def verdict(self, text: str, prompt: Prompt) -> Verdict:
         """Close the reading: say what the letter means for this prompt and take the boxes to original pixels."""
+        written = tuple(found.box for found in self.boxes)
         return Verdict(
             text=text,
             stages=self.stages,
             reasoning_letter=self.reasoning_letter,
             answer_letter=self.answer_letter,
             anomalous=None if self.answer_letter is None else prompt.choices.get(self.answer_letter),
-            boxes_written=self.boxes_written,
-            boxes=prompt.frame.original(self.boxes_written),
+            boxes_written=written,
+            boxes=prompt.frame.original(written),
+            box_spans=tuple(found.spans for found in self.boxes),
             reasons=tuple(dict.fromkeys(self.reasons)),
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from adfm.types import Box
+from adfm.types import Box, Span
 
 _NUMBER = r"\s{0,4}(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)\s{0,4}"
 _BOX = re.compile(r"\[" + ",".join([_NUMBER] * 4) + r"\]")
@@ -35,6 +35,16 @@ class Section(NamedTuple):
     text: str | None
     trouble: str | None
     """`no`, `repeated` or `misplaced`; None if the stage was read."""
+    start: int = 0
+    """Where `text` begins in the whole text."""
+
+
+class WrittenBox(NamedTuple):
+    """A box as it stands in a text."""
+
+    box: Box
+    spans: tuple[Span, Span, Span, Span]
+    """Of its four numbers."""
 
 
 def sections(text: str, tags: Mapping[str, str]) -> dict[str, Section]:
@@ -45,7 +55,7 @@ def sections(text: str, tags: Mapping[str, str]) -> dict[str, Section]:
         tags: stage name to tag, in the order in which the stages should stand. Tags are compared without case.
 
     >>> sections("<think>hm</think><answer>a</answer>", {"think": "think", "answer": "answer"})["answer"]
-    Section(text='a', trouble=None)
+    Section(text='a', trouble=None, start=25)
     """
     stage_of = {tag.lower(): stage for stage, tag in tags.items()}
     names = "|".join(re.escape(tag) for tag in tags.values())
@@ -61,7 +71,9 @@ def sections(text: str, tags: Mapping[str, str]) -> dict[str, Section]:
         elif opening[0].start() < free_from:
             result[stage] = Section(None, "misplaced")
         else:
-            result[stage] = Section(text[opening[0].end() : closing[0].start()].strip(), None)
+            start, end = opening[0].end(), closing[0].start()
+            start += len(text[start:end]) - len(text[start:end].lstrip())
+            result[stage] = Section(text[start:end].rstrip(), None, start)
         free_from = max([free_from, *(tag.end() for tag in closing)])
     return result
 
@@ -112,19 +124,22 @@ def _among(letter: str, letters: Collection[str]) -> str | None:
     return next((known for known in letters if known.lower() == letter.lower()), None)
 
 
-def boxes(text: str) -> tuple[tuple[Box, ...], bool]:
+def boxes(text: str, start: int = 0) -> tuple[tuple[WrittenBox, ...], bool]:
     """Return every `[x0, y0, x1, y1]` of plain decimal numbers, and whether any other square brackets stand there.
 
+    The text begins at `start` of the one that the spans refer to.
+
     >>> boxes("[1, 2, 3.5, 4] and [5, 6]")
-    (((1.0, 2.0, 3.5, 4.0),), True)
+    ((WrittenBox(box=(1.0, 2.0, 3.5, 4.0), spans=((1, 2), (4, 5), (7, 10), (12, 13))),), True)
     """
-    good: list[Box] = []
-    bad = False
-    for group in _BRACKETS.finditer(text):
-        box = _BOX.fullmatch(group[0])
-        if box is None:
-            bad = True
-        else:
-            x0, y0, x1, y1 = (float(number) for number in box.groups())
-            good.append((x0, y0, x1, y1))
-    return tuple(good), bad
+    groups = [_BOX.fullmatch(text, *group.span()) for group in _BRACKETS.finditer(text)]
+    found = tuple(written_box(group, start) for group in groups if group is not None)
+    return found, len(found) < len(groups)
+
+
+def written_box(found: re.Match[str], start: int) -> WrittenBox:
+    """Take the four numbers of a match, in a text that begins at `start` of the one that the spans refer to."""
+    x0, y0, x1, y1 = (float(number) for number in found.groups())
+    (a, b), (c, d), (e, f), (g, h) = (found.span(number) for number in (1, 2, 3, 4))
+    spans = ((start + a, start + b), (start + c, start + d), (start + e, start + f), (start + g, start + h))
+    return WrittenBox((x0, y0, x1, y1), spans)

@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 
 from adfm.reasoning.layout import Findings, Layout
+from adfm.reasoning.parse import Section, WrittenBox, written_box
 from adfm.reasoning.strict import concluded
-from adfm.types import Box, Prompt, Verdict
+from adfm.types import Prompt, Verdict
 
 _NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
 _BOX = re.compile(r"\[" + ",".join([_NUMBER] * 4) + r"\]")
@@ -49,8 +50,9 @@ class ReleasedAnomalyR1:
         else:
             findings.reasons = ("no_sequence",)
         if self.layout.boxes is not None:
-            findings.stages[self.layout.boxes] = _first(text, self.layout.tags[self.layout.boxes])
-            _read_boxes(findings, self.layout.boxes)
+            found = _first(text, self.layout.tags[self.layout.boxes])
+            findings.stages[self.layout.boxes] = found.text
+            _read_boxes(findings, found)
         return findings.verdict(text, prompt)
 
 
@@ -67,11 +69,12 @@ class ReleasedADFM:
 
     def __call__(self, text: str, prompt: Prompt) -> Verdict:
         """Read a completion. Never raises."""
-        findings = Findings(stages={stage: _first(text, tag) for stage, tag in self.layout.tags.items()})
+        found = {stage: _first(text, tag) for stage, tag in self.layout.tags.items()}
+        findings = Findings(stages={stage: section.text for stage, section in found.items()})
         findings.reasoning_letter = concluded(self.layout, findings.stages, tuple(prompt.choices))
         findings.reasons = tuple(f"no_{stage}" for stage, content in findings.stages.items() if content is None)
         if self.layout.boxes is not None:
-            _read_boxes(findings, self.layout.boxes)
+            _read_boxes(findings, found[self.layout.boxes])
         answer = findings.stages["answer"]
         findings.stages["answer"] = text.strip() if answer is None else answer
         letters = {letter.lower(): letter for letter in prompt.choices}
@@ -130,21 +133,24 @@ def _last(text: str, tag: str) -> str | None:
     return found
 
 
-def _first(text: str, tag: str) -> str | None:
-    """Return the stripped text of the first closed pair, without regard to case."""
+def _first(text: str, tag: str) -> Section:
+    """Return what the first closed pair holds, stripped, without regard to case."""
     opening = re.search(f"<{re.escape(tag)}>", text, re.IGNORECASE)
     closing = opening and re.compile(f"</{re.escape(tag)}>", re.IGNORECASE).search(text, opening.end())
-    return text[opening.end() : closing.start()].strip() if opening and closing else None
+    if not opening or not closing:
+        return Section(None, "no")
+    inside = text[opening.end() : closing.start()]
+    return Section(inside.strip(), None, opening.end() + len(inside) - len(inside.lstrip()))
 
 
-def _read_boxes(findings: Findings, stage: str) -> None:
+def _read_boxes(findings: Findings, section: Section) -> None:
     """Read boxes of unsigned numbers, reversed and outlying ones included."""
-    text = findings.stages[stage] or ""
-    findings.boxes_written = tuple(_box(match) for match in _BOX.finditer(text))
-    if not findings.boxes_written and "[" in text and "]" in text:
+    text = section.text or ""
+    findings.boxes = tuple(_cut(written_box(match, section.start)) for match in _BOX.finditer(text))
+    if not findings.boxes and "[" in text and "]" in text:
         findings.reasons += ("bad_box",)
 
 
-def _box(match: re.Match[str]) -> Box:
-    x0, y0, x1, y1 = (min(float(number), LARGEST) for number in match.groups())
-    return x0, y0, x1, y1
+def _cut(found: WrittenBox) -> WrittenBox:
+    x0, y0, x1, y1 = (min(edge, LARGEST) for edge in found.box)
+    return WrittenBox((x0, y0, x1, y1), found.spans)

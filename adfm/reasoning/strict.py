@@ -32,9 +32,10 @@ class Strict:
         findings.reasoning_letter = concluded(self.layout, findings.stages, letters)
         reasons += ["no_conclusion"] * (findings.reasoning_letter is None)
         if self.layout.boxes is not None:
-            written, bad = parse.boxes(findings.stages[self.layout.boxes] or "")
-            findings.boxes_written = tuple(box for box in written if possible(box, prompt.frame))
-            reasons += ["bad_box"] * bad + ["impossible_box"] * (len(findings.boxes_written) < len(written))
+            section = sections[self.layout.boxes]
+            written, bad = parse.boxes(section.text or "", section.start)
+            findings.boxes = tuple(found for found in written if possible(found.box, prompt.frame))
+            reasons += ["bad_box"] * bad + ["impossible_box"] * (len(findings.boxes) < len(written))
         findings.reasons = tuple(reasons)
         return findings.verdict(text, prompt)
 

@@ -13,7 +13,6 @@ from adfm.evaluation.score import (
     SCORES,
     AnswerScore,
     DirectScore,
-    SamplesScore,
     log_odds,
     mean_log_odds,
     reasoning_of,
@@ -124,8 +123,8 @@ def test_every_score_is_defined_for_any_text(vlm: VLM, samples: list[Sample]) ->
     texts = ["", "<think>", "no tags at all é", "<think>x</think><answer>neither</answer>", "<|image_pad|><answer>"]
     prompts = [asked.ask(sample, vlm.frames) for sample in samples[: len(texts)]]
     encoded = [vlm.encode(prompt) for prompt in prompts]
-    for score in (AnswerScore(), DirectScore(), SamplesScore(draws=2)):
-        found = score(vlm, asked, prompts, encoded, [completion(text) for text in texts])
+    for score in (AnswerScore(), DirectScore()):
+        found = score(vlm, asked, prompts, encoded, [(completion(text),) for text in texts])
         assert len(found) == len(texts)
         assert np.isfinite(found).all()
         assert SCORES[score.name] is type(score)
@@ -136,9 +135,9 @@ def test_the_answer_score_depends_on_the_reasoning_and_the_direct_one_does_not(v
     prompt = asked.ask(samples[0], vlm.frames)
     texts = ["<think>a crack</think><answer>a</answer>", "<think>none</think><answer>a</answer>"]
     for score, same in ((AnswerScore(), False), (DirectScore(), True)):
-        one, other = (score(vlm, asked, [prompt], [vlm.encode(prompt)], [completion(text)])[0] for text in texts)
+        one, other = (score(vlm, asked, [prompt], [vlm.encode(prompt)], [(completion(text),)])[0] for text in texts)
         assert (one == other) is same
-    assert DirectScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [completion("")]) == log_odds(
+    assert DirectScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [(completion(""),)]) == log_odds(
         vlm, asked, [prompt], [vlm.encode(prompt)], [asked.opening()]
     )
 
@@ -147,19 +146,17 @@ def test_the_answer_itself_does_not_change_the_answer_score(vlm: VLM, samples: l
     asked = template("three_stage")
     prompt = asked.ask(samples[0], vlm.frames)
     texts = ["<think>x</think><answer>a</answer>", "<think>x</think><answer>b</answer>", "<think>x</think>"]
-    found = {AnswerScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [completion(text)])[0] for text in texts}
+    found = {AnswerScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [(completion(text),)])[0] for text in texts}
     assert len(found) == 1
 
 
-def test_samples_repeat_with_the_seed_and_need_at_least_one_draw(vlm: VLM, samples: list[Sample]) -> None:
+def test_the_score_of_several_reasonings_is_the_odds_of_the_mean_probability(vlm: VLM, samples: list[Sample]) -> None:
     asked = template("three_stage")
     prompts = [asked.ask(sample, vlm.frames) for sample in samples[:2]]
     encoded = [vlm.encode(prompt) for prompt in prompts]
-    completions = [completion("")] * 2
-    first, again, other = (
-        SamplesScore(draws=3, seed=seed)(vlm, asked, prompts, encoded, completions) for seed in (0, 0, 1)
-    )
-    assert first == again
-    assert first != other
-    with pytest.raises(ConfigError, match="draws=0"):
-        SamplesScore(draws=0)
+    texts = ["<think>a crack</think>", "<think>none", ""]
+    alone = [AnswerScore()(vlm, asked, prompts, encoded, [(completion(text),)] * 2) for text in texts]
+    together = AnswerScore()(vlm, asked, prompts, encoded, [tuple(map(completion, texts))] * 2)
+    for found, odds in zip(together, zip(*alone, strict=True), strict=True):
+        mean = np.mean([1 / (1 + math.exp(-value)) for value in odds])
+        assert found == pytest.approx(math.log(mean / (1 - mean)), abs=1e-6)

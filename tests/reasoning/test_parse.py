@@ -85,12 +85,17 @@ def test_lower_case_letters_are_told_from_the_article():
 )
 def test_stages_are_read_once_closed_and_in_order(text, think, answer):
     found = sections(text, TAGS)
-    assert (found["think"], found["answer"]) == (think, answer)
+    assert (found["think"][:2], found["answer"][:2]) == (think, answer)
+    for section in found.values():
+        assert section.text is None or text[section.start :].startswith(section.text)
 
 
 def test_boxes_are_four_plain_numbers():
-    assert boxes("[1, 2, 3, 4] [ 5.5,6 , 7,8]") == (((1.0, 2.0, 3.0, 4.0), (5.5, 6.0, 7.0, 8.0)), False)
-    assert boxes("{'bbox_2d': [1, 2, 3, 4]}") == (((1.0, 2.0, 3.0, 4.0),), False)
+    (first, second), bad = boxes("[1, 2, 3, 4] [ 5.5,6 , 7,8]")
+    assert (first.box, second.box, bad) == ((1.0, 2.0, 3.0, 4.0), (5.5, 6.0, 7.0, 8.0), False)
+    assert second.spans == ((15, 18), (19, 20), (23, 24), (25, 26))
+    (inside,), bad = boxes("{'bbox_2d': [1, 2, 3, 4]}")
+    assert (inside.box, bad) == ((1.0, 2.0, 3.0, 4.0), False)
     assert boxes("none") == ((), False)
     for text in ("[1, 2, 3]", "[1, 2, 3, 1e400]", "[nan, 1, 2, 3]", "[x0, y0, x1, y1]", f"[1, 2, 3, {'9' * 5000}]"):
         assert boxes(text) == ((), True)

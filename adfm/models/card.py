@@ -1,0 +1,80 @@
+"""`adfm.json`: what a checkpoint was trained to be asked, beside its weights, so that its folder alone is enough.
+
+{"format": 1, "adfm": "0.1.0", "model": {...}, "reasoning": {...}, "defect_types": [...], "calibration": {...}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from adfm.errors import ConfigError
+
+NAME = "adfm.json"
+FORMAT = 1
+"""Counted up when an older adfm could misread a card."""
+ELSEWHERE = ("path", "revision")
+"""Keys of a `model` node that say where the weights lie: they lie beside the card."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What goes with the weights of a checkpoint; config nodes are plain and resolved."""
+
+    model: Mapping[str, Any]
+    """The `model` config node without `path` and `revision`."""
+    reasoning: Mapping[str, Any]
+    """The `reasoning` config node: the template."""
+    defect_types: tuple[str, ...] = ()
+    """Of the data set that it was trained on, sorted."""
+    calibration: Mapping[str, Any] | None = None
+    """What `python -m adfm.calibrate` found; None before."""
+    adfm: str = field(default_factory=lambda: version("adfm"))
+    """The version that wrote the card."""
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any], reasoning: Mapping[str, Any], defect_types: tuple[str, ...]) -> Card:
+        """Make the card of a checkpoint from the plain config nodes that it was trained with."""
+        kept = {key: value for key, value in model.items() if key not in ELSEWHERE}
+        return cls(model=kept, reasoning=dict(reasoning), defect_types=defect_types)
+
+    def model_node(self, path: Path | str) -> dict[str, Any]:
+        """Return the `model` config node of the checkpoint at `path`."""
+        return {**self.model, "path": str(path), "revision": None}
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write the card into a checkpoint folder, whole or not at all, in the place of an existing one."""
+    unfinished = folder / f".{NAME}.unfinished"
+    text = json.dumps({"format": FORMAT, **asdict(card)}, indent=2, ensure_ascii=False)
+    unfinished.write_text(f"{text}\n", encoding="utf-8")
+    unfinished.replace(folder / NAME)
+
+
+def read_card(folder: Path) -> Card | None:
+    """Read the card of a checkpoint folder; None where it has none.
+
+    Raises:
+        ConfigError: The card is broken, or a newer adfm wrote it.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if (written := values.pop("format")) > FORMAT:
+            raise ConfigError(
+                f"{path} was written by a newer adfm ({values.get('adfm')}, format {written}); update adfm"
+            )
+        card = Card(**values | {"defect_types": tuple(values["defect_types"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is not a card of adfm ({error}); delete it and give model=... and reasoning=... by hand"
+        ) from error
+    if not isinstance(card.model, dict) or not isinstance(card.reasoning, dict):
+        raise ConfigError(f"{path}: model and reasoning must be config nodes; delete it and give both by hand")
+    return card
