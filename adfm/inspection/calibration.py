@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
-from adfm.config.run_folder import write_whole
 from adfm.errors import ConfigError, DataError
 from adfm.inspection.threshold import Threshold
+from adfm.models.card import NAME, Card, read_card, write_card
 
-CARD = "adfm.json"
-"""The file of a checkpoint folder that says how its model is used."""
 SHOWN = 5
 """Differences that a refusal names, at most."""
 
@@ -105,34 +103,34 @@ def key_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def store(folder: Path, calibration: Calibration) -> Path:
+def store(folder: Path, calibration: Calibration, *, otherwise: Card) -> Path:
     """Put a calibration into the card of a checkpoint folder, whole or not at all, and return the card's path.
 
-    It takes the place of the one with the same settings; others stay.
+    It takes the place of the one with the same settings; others stay. A folder without a card gets `otherwise`.
 
     Raises:
-        ConfigError: the folder is not there or cannot be written to.
+        ConfigError: the folder is not there, cannot be written to, or has a broken card.
     """
-    card = _card(folder)
+    card = read_card(folder) or otherwise
     entry = asdict(calibration) | {"guarantee": calibration.threshold.guarantee}
-    card["calibration"] = card.get("calibration", {}) | {calibration.key: entry}
     try:
-        write_whole(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+        write_card(folder, replace(card, calibration={**(card.calibration or {}), calibration.key: entry}))
     except OSError as error:
         raise ConfigError(f"{folder}: the calibration cannot be stored with the model ({error.strerror})") from error
-    return folder / CARD
+    return folder / NAME
 
 
 def find(folder: Path, settings: Mapping[str, Any]) -> Calibration | None:
     """Return the calibration of a checkpoint folder that was made with these settings; None if it has none at all.
 
     Raises:
-        ConfigError: all it has were made with other settings; the message names what differs from the nearest.
-        DataError: the card cannot be read.
+        ConfigError: all it has were made with other settings; the message names what differs from the nearest. Or the
+            card is broken.
     """
-    entries: dict[str, Any] = _card(folder).get("calibration", {})
-    if not entries:
+    card = read_card(folder)
+    if card is None or not card.calibration:
         return None
+    entries = card.calibration
     if (entry := entries.get(key_of(settings))) is None:
         differences = min((list(_differences(one["settings"], settings)) for one in entries.values()), key=len)
         more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
@@ -143,15 +141,6 @@ def find(folder: Path, settings: Mapping[str, Any]) -> Calibration | None:
     known = {name: entry[name] for name in ("missed", "settings", "date")}
     curve = entry["probability"] and Probability(**entry["probability"])
     return Calibration(threshold=Threshold(**entry["threshold"]), probability=curve, **known)
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise DataError(f"{folder / CARD}, line {error.lineno}: is not JSON ({error.msg})") from error
 
 
 def _differences(stored: Any, now: Any, path: str = "") -> Iterator[str]:
