@@ -227,6 +227,33 @@ class PredictConfig(InspectConfig):
 
 
 @dataclass
+class CalibrateConfig(InspectConfig):
+    """Normal images that say from which score on a model is to give an alarm."""
+
+    normals: str = MISSING
+    """Normal images of the kind that will come: a file, folder, glob or manifest."""
+    anomalous: str | None = None
+    """Likewise anomalous ones; with them the score becomes a probability too."""
+    max_false_alarm: float | None = 0.05
+    """Share of normal images that may be called anomalous; None promises the best that so many normal images allow."""
+    confidence: float = 0.95
+    """With which the promise holds."""
+    similarity: float | None = 0.98
+    """Images whose thumbnails correlate by this or more, or whose hashes agree, count as one; None counts every image."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        InspectConfig.__post_init__(self)
+        rate, alike = self.max_false_alarm, self.similarity
+        require(
+            self,
+            ("max_false_alarm", rate is None or 0 < rate < 1, "between 0 and 1, or null for the best that is possible"),
+            ("confidence", 0 < self.confidence < 1, "between 0 and 1"),
+            ("similarity", alike is None or 0 < alike <= 1, "in (0, 1], or null to count every image"),
+        )
+
+
+@dataclass
 class ReportConfig:
     """The page of a run, or the table of a study."""
 
@@ -268,6 +295,7 @@ COMMANDS: dict[str, type] = {
     "coldstart": ColdStartConfig,
     "evaluate": EvaluationConfig,
     "predict": PredictConfig,
+    "calibrate": CalibrateConfig,
     "report": ReportConfig,
     "rewards": RewardsConfig,
     "data": DataConfig,

@@ -1,0 +1,42 @@
+"""`python -m adfm.predict`: images without labels, inspected by a checkpoint or a run. See conf/predict.yaml.
+
+The exit status is 0 if all images are normal, 1 if some are anomalous, and 2 if some image or some verdict could not be
+read, whatever the others are, or if the command is wrong; 130 if it was interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from adfm.config.command import command
+from adfm.config.compose import check
+from adfm.inspection import run, sources
+from adfm.inspection.checkpoints import quoted
+from adfm.inspection.inspector import Inspector
+
+INTERRUPTED = 130
+
+
+@command("predict")
+def main(config: DictConfig) -> None:
+    """Inspect, say what was found, and leave with the status that says it."""
+    check(config)
+    OmegaConf.resolve(config)
+    out = Path(config.out).expanduser()
+    found = sources.find(config.images, out=out)
+    inspector = Inspector.of(config, threshold=config.threshold, masks=config.masks)
+    try:
+        summary = run.predict(inspector, found, out, batch=config.batch, fresh=config.fresh)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. The same command goes on with what {out} lacks.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    print(run.told(summary, out))
+    sys.exit(summary["exit_status"])
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = map(quoted, sys.argv[1:])
+    main()
