@@ -22,9 +22,17 @@ THRESHOLDS = (0.1, 0.3, 0.5)
 def boxes_mask(boxes: Sequence[Box], *, width: int, height: int) -> Bool[np.ndarray, "height width"]:
     """Rasterise the union of boxes: a pixel is in a box if its centre is. What lies outside the image is cut off."""
     mask = np.zeros((height, width), dtype=bool)
-    for x0, y0, x1, y1 in boxes:
-        mask[_first(y0, height) : _first(y1, height), _first(x0, width) : _first(x1, width)] = True
+    for place in box_slices(boxes, width=width, height=height):
+        mask[place] = True
     return mask
+
+
+def box_slices(boxes: Sequence[Box], *, width: int, height: int) -> list[tuple[slice, slice]]:
+    """Return the rows and columns of the pixels in each box, as `boxes_mask` counts them."""
+    return [
+        (slice(_first(y0, height), _first(y1, height)), slice(_first(x0, width), _first(x1, width)))
+        for x0, y0, x1, y1 in boxes
+    ]
 
 
 def box_mask_iou(predicted: Sequence[Box], true: Sequence[Box], *, width: int, height: int) -> float:
@@ -52,20 +60,20 @@ def mask_iou(predicted: Sequence[Box], true: Bool[np.ndarray, "height width"]) -
 
 
 def average_precision(
-    predicted: Sequence[Sequence[Box]], scores: Sequence[float], true: Sequence[Sequence[Box]]
+    predicted: Sequence[Sequence[Box]], scores: Sequence[Sequence[float]], true: Sequence[Sequence[Box]]
 ) -> dict[float, float | None]:
     """Average precision of boxes at each of `THRESHOLDS`, by COCOeval (101 recall points, at most 100 boxes an image).
 
-    Every box has the anomaly score of its image. There is one class, the defect. None where there is no true box. Boxes
-    without an area are dropped, as they can match nothing.
+    `scores` has one for each predicted box of each image. There is one class, the defect. None where there is no true
+    box. Boxes without an area are dropped, as they can match nothing.
     """
     if not any(true):
         return dict.fromkeys(THRESHOLDS)
     found = [
-        {"image_id": image, "category_id": 1, "bbox": _corner_and_size(box), "score": score}
-        for image, (boxes, score) in enumerate(zip(predicted, scores, strict=True), start=1)
-        for box in boxes
-        if box[2] > box[0] and box[3] > box[1]
+        {"image_id": image, "category_id": 1, "bbox": corner_and_size(box), "score": score}
+        for image, (boxes, of_boxes) in enumerate(zip(predicted, scores, strict=True), start=1)
+        for box, score in zip(boxes, of_boxes, strict=True)
+        if has_area(box)
     ]
     if not found:
         return dict.fromkeys(THRESHOLDS, 0.0)
@@ -91,7 +99,7 @@ def _annotations(true: Sequence[Sequence[Box]]) -> dict[str, Any]:
             "id": number,
             "image_id": image,
             "category_id": 1,
-            "bbox": _corner_and_size(box),
+            "bbox": corner_and_size(box),
             "area": (box[2] - box[0]) * (box[3] - box[1]),
             "iscrowd": 0,
         }
@@ -101,7 +109,13 @@ def _annotations(true: Sequence[Sequence[Box]]) -> dict[str, Any]:
     return {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "defect"}]}
 
 
-def _corner_and_size(box: Box) -> list[float]:
+def has_area(box: Box) -> bool:
+    """Whether a box encloses anything."""
+    return box[2] > box[0] and box[3] > box[1]
+
+
+def corner_and_size(box: Box) -> list[float]:
+    """Return `[x, y, width, height]`, as COCO writes boxes."""
     x0, y0, x1, y1 = box
     return [x0, y0, x1 - x0, y1 - y0]
 

@@ -3,18 +3,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from evaluation_support import predicted
+from pycocotools import mask as coco
 
 from adfm.evaluation import metrics
 from adfm.evaluation.bootstrap import STATISTICS, auroc, average_precision, draws, interval, mean
 from adfm.evaluation.prediction import Prediction
 
 
+def truth(prediction: Prediction) -> np.ndarray:
+    """Two regions: a square and a bar."""
+    mask = np.zeros((10, 20), bool)
+    mask[2:9, 2:9] = True
+    mask[1:3, 12 : 13 + int(prediction.id.split()[1]) % 5] = True
+    return mask
+
+
 def random_predictions(seed: int, count: int = 60) -> list[Prediction]:
-    """Predictions with ties in the score, unreadable verdicts, boxes, masks and rewards."""
+    """Predictions with ties in the score and everything that is measured, some of it missing."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count):
         anomalous = bool(rng.random() < 0.4)
+        said = (rng.random((10, 20)) < 0.5).astype(np.uint8)
         found.append(
             predicted(
                 number,
@@ -23,9 +33,17 @@ def random_predictions(seed: int, count: int = 60) -> list[Prediction]:
                 score=float(rng.integers(-3, 4)) * 300,
                 true_boxes=((2.0, 2.0, 9.0, 9.0),) if anomalous else (),
                 boxes=((2.0, 2.0, float(rng.integers(3, 20)), 9.0),),
+                confidences=(float(rng.integers(1, 5)) / 5,),
+                probability=float(rng.random()),
+                named_type=[None, "crack", "hole"][rng.integers(3)],
+                mask={"size": [10, 20], "counts": coco.encode(np.asfortranarray(said))["counts"].decode()},
+                stages={"think": ["a crack, top left", "on the right", "it is odd"][rng.integers(3)]},
+                reasoning_letter=["a", "b", None][rng.integers(3)],
+                answer_letter="a",
                 mask_iou=float(rng.random()) if anomalous else None,
                 reasons=("bad_box",) if rng.random() < 0.3 else (),
                 rewards={"total": float(rng.normal())},
+                attributes={"explanation": "a crack"} if rng.random() < 0.5 else {},
                 category=f"category {rng.integers(3)}",
             )
         )
@@ -35,8 +53,8 @@ def random_predictions(seed: int, count: int = 60) -> list[Prediction]:
 @pytest.mark.parametrize("seed", range(5))
 def test_with_weights_of_one_a_statistic_is_the_value_of_the_table(seed: int) -> None:
     predictions = random_predictions(seed)
-    values = metrics.summary(predictions)
-    outcomes = metrics.columns(predictions)
+    values = metrics.summary(predictions, truth=truth)
+    outcomes = metrics.columns(predictions, truth=truth)
     for name, statistic in STATISTICS.items():
         assert statistic(outcomes, np.ones((1, len(predictions))))[0] == pytest.approx(values[name], abs=2e-6), name
 
@@ -45,7 +63,7 @@ def test_a_weight_is_a_repetition() -> None:
     predictions = random_predictions(7, 12)
     weights = np.random.default_rng(0).integers(0, 3, size=12)
     repeated = [one for one, weight in zip(predictions, weights, strict=True) for _ in range(weight)]
-    outcomes, longer = metrics.columns(predictions), metrics.columns(repeated)
+    outcomes, longer = (metrics.columns(side, truth=truth) for side in (predictions, repeated))
     for name, statistic in STATISTICS.items():
         expected = statistic(longer, np.ones((1, len(repeated))))[0]
         assert statistic(outcomes, weights[None].astype(float))[0] == pytest.approx(expected), name

@@ -56,18 +56,25 @@ def test_average_precision_by_hand() -> None:
     # At 0.5 precision is 1 up to recall 0.5, which are 51 of COCO's 101 points, and nothing after it.
     found = average_precision(
         [[(0, 0, 10, 10)], [(0, 0, 10, 4)], [(3, 3, 5, 5)]],
-        [900.0, 800.0, -3.0],
+        [[900.0], [800.0], [-3.0]],
         [[(0, 0, 10, 10)], [(0, 0, 10, 10)], []],
     )
     assert found == {0.1: pytest.approx(1.0), 0.3: pytest.approx(1.0), 0.5: pytest.approx(51 / 101)}
 
 
 def test_a_false_alarm_with_a_high_score_costs_precision() -> None:
-    found = average_precision([[(0, 0, 10, 10)], [(0, 0, 5, 5)]], [1.0, 2.0], [[(0, 0, 10, 10)], []])
+    found = average_precision([[(0, 0, 10, 10)], [(0, 0, 5, 5)]], [[1.0], [2.0]], [[(0, 0, 10, 10)], []])
     assert found[0.5] == pytest.approx(0.5)
 
 
 def test_average_precision_without_boxes() -> None:
-    assert average_precision([[], []], [1.0, 0.0], [[(0, 0, 5, 5)], []]) == {0.1: 0.0, 0.3: 0.0, 0.5: 0.0}
-    assert average_precision([[(0, 0, 5, 5)]], [1.0], [[]]) == {0.1: None, 0.3: None, 0.5: None}
-    assert average_precision([[(5, 5, 5, 9)]], [1.0], [[(0, 0, 5, 5)]])[0.1] == 0.0
+    assert average_precision([[], []], [[], []], [[(0, 0, 5, 5)], []]) == {0.1: 0.0, 0.3: 0.0, 0.5: 0.0}
+    assert average_precision([[(0, 0, 5, 5)]], [[1.0]], [[]]) == {0.1: None, 0.3: None, 0.5: None}
+    assert average_precision([[(5, 5, 5, 9)]], [[1.0]], [[(0, 0, 5, 5)]])[0.1] == 0.0
+
+
+def test_each_box_is_ranked_by_its_own_score() -> None:
+    # One image, two boxes: the wrong one first costs half of the precision, the right one first nothing.
+    boxes, true = [[(0, 0, 10, 10), (12, 0, 15, 5)]], [[(0, 0, 10, 10)]]
+    assert average_precision(boxes, [[0.4, 0.9]], true)[0.5] == pytest.approx(0.5)
+    assert average_precision(boxes, [[0.9, 0.4]], true)[0.5] == pytest.approx(1.0)
