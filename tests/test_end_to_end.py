@@ -25,6 +25,21 @@ SMALL = [
     "logger=jsonl",
     "optimizer.schedule.warmup_steps=0",
 ]
+ASKED = """
+import os
+from pathlib import Path
+
+
+class Asked:
+    def before_run(self, run): ...
+
+    def after_step(self, record):
+        samples = [group.prompt.sample for group in record.groups]
+        asked = "\\n".join(f"{sample.id} {sample.anomalous}" for sample in samples)
+        Path(f"step{record.step}-rank{os.environ.get('RANK', '0')}").write_text(asked)
+
+    def after_run(self): ...
+"""
 TIMES = {"time", "tokens_per_second", "peak_memory_mb"}
 
 
@@ -106,6 +121,22 @@ def test_both_methods_train_on_the_tiny_model_and_are_evaluated(tmp_path: Path, 
 def test_two_ranks_train_under_torchrun(tmp_path: Path) -> None:
     adfm("adfm.train", *SMALL, "steps=2", "engine.nproc=2", "engine=zero2", "evaluate.at_end=false", cwd=tmp_path)
     assert [line["step"] for line in steps(only_run(tmp_path))] == [0, 1, 2]
+
+
+def test_two_ranks_ask_together_what_one_asks_alone_in_a_balanced_order(tmp_path: Path) -> None:
+    command = [*SMALL, "dataset.train=64", "sampling=balanced", "steps=2", "evaluate.at_end=false"]
+    for ranks in (1, 2):
+        (tmp_path / f"{ranks}").mkdir()
+        (tmp_path / f"{ranks}" / "asked.py").write_text(ASKED)
+        more = [f"engine.nproc={ranks}", "+callbacks.asked._target_=asked.Asked"]
+        adfm("adfm.train", *command, *more, cwd=tmp_path / f"{ranks}")
+    for step in (1, 2):
+        alone = (tmp_path / "1" / f"step{step}-rank0").read_text().splitlines()
+        shares = [(tmp_path / "2" / f"step{step}-rank{rank}").read_text().splitlines() for rank in (0, 1)]
+        assert [asked for pair in zip(*shares, strict=True) for asked in pair] == alone
+        assert len(set(alone)) == 4
+        labels = [asked.rpartition(" ")[2] for asked in alone]
+        assert [set(labels[:2]), set(labels[2:])] == [{"True", "False"}] * 2
 
 
 def test_a_lora_run_exports_an_adapter_and_merged_weights(tmp_path: Path) -> None:
