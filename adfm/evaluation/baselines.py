@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from skimage.filters import sobel
 from skimage.util import view_as_windows
 
 from adfm.data.images import read_image
-from adfm.errors import DataError
+from adfm.errors import ConfigError, DataError
 from adfm.evaluation.prediction import Prediction, labels
 from adfm.types import Sample
 
@@ -22,10 +22,18 @@ class AlwaysNormal:
     """Call every image normal."""
 
     name = "always_normal"
+    called = False
 
     def __call__(self, samples: Sequence[Sample]) -> list[Prediction]:
         """Predict every sample, with the same score for all."""
-        return [Prediction(**labels(sample), predicted=False, score=0.0) for sample in samples]
+        return [Prediction(**labels(sample), predicted=self.called, score=0.0) for sample in samples]
+
+
+class AlwaysAnomalous(AlwaysNormal):
+    """Call every image anomalous."""
+
+    name = "always_anomalous"
+    called = True
 
 
 class TrivialDetector:
@@ -146,3 +154,41 @@ def best_threshold(scores: Sequence[float], anomalous: Sequence[bool]) -> float:
     found = 1 - np.searchsorted(np.sort(values[truth]), candidates) / truth.sum()
     spared = np.searchsorted(np.sort(values[~truth]), candidates) / (~truth).sum()
     return float(candidates[np.argmax(found + spared)])
+
+
+Baseline = Callable[[Sequence[Sample], Sequence[Sample], Sequence[Sample]], list[Prediction]]
+"""What predicts samples, given others to choose a threshold on and normal ones of the training part."""
+
+BASELINES: Mapping[str, Baseline] = {
+    AlwaysNormal.name: lambda samples, choosing, normals: AlwaysNormal()(samples),
+    AlwaysAnomalous.name: lambda samples, choosing, normals: AlwaysAnomalous()(samples),
+    TrivialDetector.name: lambda samples, choosing, normals: TrivialDetector.fit(choosing)(samples),
+    "image_deviation": lambda samples, choosing, normals: by_score(image_deviation, choosing, samples),
+    "patch_neighbours": lambda samples, choosing, normals: by_score(PatchNeighbours(normals), choosing, samples),
+}
+"""Name in the config to baseline. The untrained model is no baseline but the column `before`."""
+
+
+def baseline_predictions(
+    names: Sequence[str], samples: Sequence[Sample], choosing: Sequence[Sample], normals: Sequence[Sample]
+) -> tuple[dict[str, list[Prediction]], list[str]]:
+    """Predict with the baselines of these names; the second part says why one of them is missing.
+
+    Args:
+        names: Keys of `BASELINES`.
+        samples: What is evaluated.
+        choosing: Other samples, for thresholds; of both classes.
+        normals: Normal samples of the training part.
+
+    Raises:
+        ConfigError: there is no baseline of a name.
+    """
+    if unknown := [name for name in names if name not in BASELINES]:
+        raise ConfigError(f"baselines: {', '.join(unknown)} is not known; choose among {', '.join(BASELINES)}")
+    rows, notes = {}, []
+    for name in names:
+        try:
+            rows[name] = BASELINES[name](samples, choosing, normals)
+        except DataError as error:
+            notes.append(f"No baseline {name}: {error}")
+    return rows, notes

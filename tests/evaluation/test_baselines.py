@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adfm.errors import DataError
+from adfm.errors import ConfigError, DataError
 from adfm.evaluation import metrics
 from adfm.evaluation.baselines import (
+    BASELINES,
+    AlwaysAnomalous,
     AlwaysNormal,
     PatchNeighbours,
     TrivialDetector,
+    baseline_predictions,
     best_threshold,
     by_score,
     image_deviation,
@@ -69,6 +72,35 @@ def test_patches_of_an_image_smaller_than_one(samples: list[Sample], tmp_path: P
     flat = replace(samples[0], image=tmp_path / "flat.png", stated_size=(30, 9))
     assert image_deviation(flat) == 0
     assert PatchNeighbours([flat])(flat) == 0
+
+
+def test_always_anomalous_rejects_everything(samples: list[Sample]) -> None:
+    found = metrics.summary(AlwaysAnomalous()(samples))
+    assert (found["overkill"], found["miss"], found["balanced_accuracy"], found["auroc"]) == (1.0, 0.0, 0.5, 0.5)
+
+
+def test_every_baseline_predicts_the_same_samples(samples: list[Sample]) -> None:
+    rows, notes = baseline_predictions(list(BASELINES), samples, samples, samples[:2])
+    assert set(rows) == {
+        *("always_normal", "always_anomalous", "trivial_detector", "image_deviation", "patch_neighbours"),
+    }
+    assert notes == []
+    found = {name: metrics.summary(row, boxes=False)["balanced_accuracy"] for name, row in rows.items()}
+    assert found == {name: 0.5 if name.startswith("always") else 1.0 for name in rows}
+
+
+def test_a_baseline_that_cannot_run_says_why(samples: list[Sample]) -> None:
+    rows, notes = baseline_predictions(["always_normal", "image_deviation"], samples, samples[:2], [])
+    assert set(rows) == {"always_normal"}
+    assert notes[0].startswith("No baseline image_deviation: ")
+    assert "both classes" in notes[0]
+    _, notes = baseline_predictions(["patch_neighbours"], samples, samples, [])
+    assert "no normal sample" in notes[0]
+
+
+def test_an_unknown_baseline_is_a_config_error(samples: list[Sample]) -> None:
+    with pytest.raises(ConfigError, match="magic is not known; choose among always_normal"):
+        baseline_predictions(["always_normal", "magic"], samples, [], [])
 
 
 def test_neighbours_need_normal_samples() -> None:
