@@ -70,11 +70,14 @@ def read_card(folder: Path) -> Card | None:
             raise ConfigError(
                 f"{path} was written by a newer adfm ({values.get('adfm')}, format {written}); update adfm"
             )
-        card = Card(**values | {"defect_types": tuple(values["defect_types"])})
+        return _card(values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path} is not a card of adfm ({error}); delete it and give model=... and reasoning=... by hand"
         ) from error
-    if not isinstance(card.model, dict) or not isinstance(card.reasoning, dict):
-        raise ConfigError(f"{path}: model and reasoning must be config nodes; delete it and give both by hand")
-    return card
+
+
+def _card(values: dict[str, Any]) -> Card:
+    if not isinstance(values["model"], dict) or not isinstance(values["reasoning"], dict):
+        raise TypeError("model and reasoning must be config nodes")
+    return Card(**values | {"defect_types": tuple(values["defect_types"])})

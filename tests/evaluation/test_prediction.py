@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from PIL import Image
 from adfm.data.masks import MaskFiles
 from adfm.errors import DataError
 from adfm.evaluation import prediction
-from adfm.evaluation.inspection import of_verdict
+from adfm.evaluation.inspection import Draw, of_verdict, verdict_of
 from adfm.evaluation.prediction import Prediction
+from adfm.masks.rle import union_rle
 from adfm.types import Sample, Verdict
 
 
@@ -31,6 +33,13 @@ def test_a_line_of_json_gives_the_prediction_back() -> None:
         stages={"think": "ein Riß", "answer": None},
         reasons=("no_answer",),
         rewards={"format": 0.0, "total": 0.5},
+        confidences=(0.75, 0.5),
+        named_type="crack",
+        mask={"size": [10, 20], "counts": "0j6"},
+        draws=(
+            Draw(text="<think>", predicted=None, boxes=((0.0, 1.0, 2.0, 3.0),)),
+            Draw(text="", predicted=True, boxes=()),
+        ),
         seconds=0.125,
         tokens=17,
     )
@@ -39,7 +48,8 @@ def test_a_line_of_json_gives_the_prediction_back() -> None:
 
 
 def test_a_line_of_an_older_version_is_read() -> None:
-    older = {key: value for key, value in json.loads(predicted(0, True, True).to_json()).items() if key != "letters"}
+    later = {"letters", "probability", "confidences", "named_type", "mask", "draws"}
+    older = {key: value for key, value in json.loads(predicted(0, True, True).to_json()).items() if key not in later}
     assert Prediction.from_json(json.dumps(older)) == predicted(0, True, True)
 
 
@@ -71,6 +81,24 @@ def test_boxes_are_held_against_the_true_mask(tmp_path: Path) -> None:
     one = prediction.from_inspection(_sample(mask=tmp_path / "mask.png"), of_verdict(verdict, score=1.0, tokens=3))
     assert one.mask_iou == 0.5
     assert (one.predicted, one.score, one.tokens, one.boxes) == (True, 1.0, 3, verdict.boxes)
+
+
+def test_a_predicted_mask_counts_where_there_is_one(tmp_path: Path) -> None:
+    mask = np.zeros((10, 20), dtype=np.uint8)
+    mask[2:6, 4:8] = 200
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    found = np.zeros((1, 10, 20), dtype=bool)
+    found[0, 2:6, 6:10] = True
+    said = of_verdict(_verdict(boxes=((4.0, 2.0, 8.0, 6.0),)), score=1.0)
+    sample = _sample(mask=tmp_path / "mask.png")
+    assert prediction.from_inspection(sample, said).mask_iou == 1.0
+    assert prediction.from_inspection(sample, replace(said, mask=union_rle(found))).mask_iou == 8 / 24
+    assert prediction.from_inspection(sample, replace(said, mask=union_rle(found[:0]))).mask_iou == 0.0
+
+
+def test_an_inspection_gives_its_verdict_back() -> None:
+    verdict = replace(_verdict(boxes=((4.0, 2.0, 8.0, 6.0),)), text="x", stages={"think": None}, reasons=("no_think",))
+    assert verdict_of(of_verdict(verdict, score=None)) == verdict
 
 
 def test_an_empty_mask_has_no_iou(tmp_path: Path) -> None:

@@ -70,10 +70,44 @@ def test_greedy_equals_generate_token_for_token(
     for prompt, group in zip(encoded, groups, strict=True):
         expected = stock_greedy(vlm, prompt)
         assert [completion.token_ids.tolist() for completion in group] == [expected, expected]
+    assert_drawn_as_trained(vlm, encoded, groups)
 
 
 def test_sampler_logprob_equals_the_training_pass(vlm: VLM, encoded: list[EncodedPrompt]) -> None:
     assert_drawn_as_trained(vlm, encoded, sampled(vlm, encoded, temperature=0.7), temperature=0.7)
+
+
+def test_a_number_chooses_the_token_that_holds_its_share_of_the_probability() -> None:
+    logits = torch.tensor([[0.0, 0.2, 0.3, 0.0, 0.5]]).log().clamp(min=torch.finfo(torch.float32).min)
+    numbers = [0.0, 0.19, 0.21, 0.49, 0.51, 1 - 2**-53]
+    uniforms = torch.tensor([[9.0, number] for number in numbers], dtype=torch.float64)
+    choose = rollout._Choice(1.0, None, uniforms)
+    drawn, logprob = choose(logits.expand(6, -1), torch.arange(6), 1)
+    assert drawn.tolist() == [1, 1, 2, 2, 4, 4]
+    np.testing.assert_allclose(logprob.exp(), [0.2, 0.2, 0.3, 0.3, 0.5, 0.5], rtol=1e-6)
+    assert choose(logits, torch.tensor([2]), 1)[0].tolist() == [2]
+
+
+def test_completions_drawn_by_numbers_do_not_depend_on_each_other(
+    vlm: VLM, encoded: list[EncodedPrompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vlm, "end_token_ids", tuple(range(0, 150, 8)))  # rows leave at any time
+    uniforms = np.random.default_rng(0).random((6, TOKENS))
+
+    def drawn(prompts: list[EncodedPrompt], size: int, numbers: np.ndarray) -> list[Completion]:
+        settings = {"temperature": 0.7, "completion_tokens": TOKENS, "uniforms": numbers}
+        return [one for group in generate(vlm, prompts, group_size=size, **settings) for one in group]
+
+    together = drawn(encoded, 2, uniforms)
+    alone = [drawn([encoded[row // 2]], 1, uniforms[row : row + 1])[0] for row in range(6)]
+    assert len({len(one.token_ids) for one in together}) > 1
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one.token_ids, other.token_ids)
+        np.testing.assert_allclose(one.sampler_logprob, other.sampler_logprob, atol=1e-5)
+    groups = [tuple(together[start : start + 2]) for start in (0, 2, 4)]
+    assert_drawn_as_trained(vlm, encoded, groups, temperature=0.7)
+    with pytest.raises(ValueError, match="uniforms are"):
+        drawn(encoded, 3, uniforms)
 
 
 def assert_drawn_as_trained(
