@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.inspection import run, sources
-from adfm.inspection.checkpoints import quoted
 from adfm.inspection.inspector import Inspector
 
 INTERRUPTED = 130
@@ -38,5 +37,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = map(quoted, sys.argv[1:])
     main()

@@ -8,7 +8,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import compose
@@ -78,22 +77,6 @@ def _node(config: DictConfig, group: str, card: Card | None, chosen: Collection[
             if key.removeprefix("model.") in LIMITS:  # a card's numbers are resolved, so its frame has a copy of them
                 OmegaConf.update(node, f"frames.{key.removeprefix('model.')}", OmegaConf.select(config, key))
     return node
-
-
-def quoted(argument: str) -> str:
-    """Quote the value of an argument that Hydra's grammar cannot read, such as a path with a letter beyond ASCII.
-
-    >>> [quoted(argument) for argument in ("images=parts/a.png", "images=größe (1)", "threshold=0.5", "--help")]
-    ['images=parts/a.png', "images='größe (1)'", 'threshold=0.5', '--help']
-    """
-    key, equals, value = argument.partition("=")
-    if not equals or key.startswith("-"):
-        return argument
-    try:
-        OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return f"{key}='{value.replace(chr(39), chr(92) + chr(39))}'"
-    return argument
 
 
 def nodes_of(

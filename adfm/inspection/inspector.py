@@ -97,7 +97,6 @@ class Inspector:
         node, template, types = nodes_of(model, reasoning, defect_types)
         self._node, self._reasoning = node, plain(template)
         self._wording = showing(self._reasoning, references=references is not None, knowledge=bool(knowledge))
-        self.vlm = VLM.load(model_config(node), device="cuda" if torch.cuda.is_available() else "cpu", train=False)
         self.template: Template = build(OmegaConf.create(self._wording))
         self.defect_types = tuple(types)
         self.batch = batch
@@ -109,6 +108,7 @@ class Inspector:
         if "boxes" in self.template.provides:
             self._segmenter = build(compose("predict", [f"masks={masks}"]).masks if isinstance(masks, str) else masks)
         self._tiling = None if tiles is None else Tiling(tiles)
+        self.vlm = VLM.load(model_config(node), device="cuda" if torch.cuda.is_available() else "cpu", train=False)
         self._references = None
         if references is not None:
             files, shots = files_of(references), self._wording.get("references") or 1
@@ -117,7 +117,7 @@ class Inspector:
         self.scoring = self._scoring()
         self._calibration = None
         if threshold == AUTO:
-            self._calibration = calibration.find(folder_of(node.path), self.scoring)
+            self._calibration = calibration.find(self.folder, self.scoring)
             threshold = self._calibration and self._calibration.threshold.value
         self.threshold = None if threshold is None else float(threshold)
 
@@ -142,6 +142,11 @@ class Inspector:
             batch=config.batch,
             **{name: config[name] for name in names},
         )
+
+    @property
+    def folder(self) -> Path:
+        """Of its checkpoint, where calibrations are stored; one that does not exist for a model from the hub."""
+        return folder_of(self._node.path)
 
     @property
     def about(self) -> dict[str, Any]:

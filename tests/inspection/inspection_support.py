@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,20 @@ def image(path: Path, size: tuple[int, int] = (20, 10), grey: int = 100) -> Path
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (grey, grey, grey)).save(path)
     return path
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    """What `predictions.jsonl` says."""
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+
+
+def content(out: Path) -> dict[str, Any]:
+    """Every file of a folder of results but its page, without what the clock said."""
+    found: dict[str, Any] = {}
+    for file in out.rglob("*"):
+        if file.is_file() and file.name not in (".lock", "index.html"):
+            found[file.relative_to(out).as_posix()] = file.read_bytes()
+    found["predictions.jsonl"] = [{**row, "milliseconds": 0} for row in rows(out)]
+    summary = json.loads(found["summary.json"])
+    found["summary.json"] = {name: summary[name] for name in summary if name not in ("timing", "versions")}
+    return found
