@@ -7,8 +7,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 from adfm.errors import DataError
 from adfm.types import Sample
@@ -88,6 +92,33 @@ class Hashes(dict[str, str]):
             write_atomically(self.path, json.dumps(self))
 
 
+class Thumbnails(dict[str, bytes]):
+    """Grey thumbnails of images, all of `length` bytes, by the digest of their file; new ones are kept on exit."""
+
+    def __init__(self, length: int) -> None:
+        self.path = cache_folder() / f"thumbnails{length}.npz"
+        super().__init__(_read_rows(self.path))
+        self.kept = len(self)
+
+    def __enter__(self) -> Thumbnails:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if len(self) > self.kept:
+            content = BytesIO()
+            pixels = np.frombuffer(b"".join(self.values()), np.uint8).reshape(len(self), -1)
+            np.savez(content, digests=np.array(list(self)), pixels=pixels)
+            write_atomically(self.path, content.getvalue())
+
+
+def _read_rows(path: Path) -> dict[str, bytes]:
+    try:
+        with np.load(BytesIO(path.read_bytes())) as stored:
+            return {str(key): row.tobytes() for key, row in zip(stored["digests"], stored["pixels"], strict=True)}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return {}  # a lost cache costs time only
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
@@ -95,9 +126,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}  # a lost cache costs time only
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
+    draft.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     draft.replace(path)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tqdm import tqdm
-
 from adfm.data.images import image_size, is_turned, read_image
 from adfm.data.likeness import perceptual_hash
 from adfm.data.masks import MaskFiles
+from adfm.data.processes import mapped
 from adfm.errors import DataError
 from adfm.types import Box, Sample
-
-CHUNK = 32
-"""Samples that a process takes at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +41,7 @@ def check_all(parts: Mapping[str, Sequence[Sample]], processes: int | None = Non
         DataError: A process was killed, as the system does where memory runs out.
     """
     samples = [sample for part in parts.values() for sample in part]
-    count = min(processes or _cores(), -(-len(samples) // CHUNK))
-    with tqdm(total=len(samples), desc="checking", unit="image", leave=False, disable=None) as bar:
-        found = []
-        for finding in map(check, samples) if count < 2 else _over_processes(samples, count):
-            found.append(finding)
-            bar.update()
-    rest = iter(found)
+    rest = iter([*mapped(check, samples, doing="checking", processes=processes)])
     return {part: [next(rest) for _ in members] for part, members in parts.items()}
 
 
@@ -119,19 +106,6 @@ def _unreadable(path: Path) -> str | None:
     except DataError as error:
         return str(error)
     return None
-
-
-def _over_processes(samples: Sequence[Sample], count: int) -> Iterator[Finding]:
-    with ProcessPoolExecutor(count) as pool:
-        try:
-            yield from pool.map(check, samples, chunksize=CHUNK)
-        except BrokenProcessPool as error:
-            message = "a process that read images was killed, perhaps for want of memory; processes=1 needs the least"
-            raise DataError(message) from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def doubled(parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from adfm.data.cache import Digests, Hashes
 from adfm.data.images import read_image
 from adfm.data.likeness import as_vectors, close, perceptual_hash, same_picture
+from adfm.data.manifest import trained_on
 from adfm.errors import DataError
 from adfm.types import Dataset, Sample
 
@@ -72,12 +73,20 @@ class Leaks:
     found: list[Leak]
     unseen: int = 0
     """Images that were compared by path and bytes alone; 0 where the pictures were compared too."""
+    missing: int = 0
+    """Training images that are no longer where they were, so that they were not compared."""
+
+    @property
+    def counts(self) -> str:
+        """How many of each kind there are; empty for none."""
+        kinds = [leak.kind for leak in self.found]
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
     def told(self) -> str:
         """Say how many of each kind there are, and the first of them."""
-        kinds = [leak.kind for leak in self.found]
-        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "none"
-        lines = [f"leaks between parts: {counts}", *(f"  {leak}" for leak in self.found[:SHOWN])]
+        lines = [f"leaks between parts: {self.counts or 'none'}", *(f"  {leak}" for leak in self.found[:SHOWN])]
+        if self.missing:
+            lines.append(f"  {self.missing:,} training images are no longer there and were not compared")
         if self.unseen:
             lines.append(f"  by path and bytes alone; python -m adfm.data also compares the {self.unseen:,} pictures")
         return "\n".join(lines)
@@ -142,6 +151,57 @@ def guard(parts: Mapping[str, Sequence[Sample]], mode: str) -> None:
         raise DataError(f"{result.told()}\nuse leaks=warn to go on, or a split that keeps them together")
     if result.found:
         print(result.told(), file=sys.stderr)
+
+
+def guard_evaluation(
+    dataset: Dataset, part: str, samples: Sequence[Sample], *, kept: Path | None, mode: str
+) -> Leaks | None:
+    """Check what is evaluated, samples of a part of a data set, for images that a checkpoint trained on.
+
+    Args:
+        dataset: That is evaluated.
+        part: Of it.
+        samples: Of the part.
+        kept: Where the run of the checkpoint keeps its split. Where that is not known (None, or nothing of use is
+            there) the training part of the evaluated data set stands for it.
+        mode: `error` stops with leaks, `warn` tells them, `off` looks for none and returns None.
+
+    Raises:
+        DataError: There are leaks and the mode is `error`.
+    """
+    if mode == "off":
+        return None
+    trained = None if kept is None else trained_on(kept)
+    if trained is None:
+        if kept is not None:
+            print(f"{kept} names no training images; those of {dataset.name} are compared instead", file=sys.stderr)
+        trained = [] if getattr(dataset, "disjoint", False) or part == "train" else dataset.split("train")
+    present = [sample for sample in trained if sample.image.is_file()]
+    result = leaks({"training": present, part: samples}, most_unseen=AT_START)
+    result = replace(result, missing=len(trained) - len(present))
+    if result.found and mode == "error":
+        raise DataError(f"{result.told()}\nuse leaks=warn to go on, or evaluate what it did not train on")
+    if result.found or result.missing:
+        print(result.told(), file=sys.stderr)
+    return result
+
+
+def training_label(names: Sequence[str], evaluated: Sequence[str], found: Leaks | None = None) -> str:
+    """Say in a table whether a checkpoint that trained on the data sets `names` knows the domain of those `evaluated`.
+
+    Returns:
+        `in-domain: <names>`, `no: <names>`, or nothing where `names` is empty; then the leaks that were found.
+    """
+    known = [name for name in names if any(in_domain(name, other) for other in evaluated)]
+    text = [f"in-domain: {', '.join(known)}" if known else f"no: {', '.join(names)}"] if names else []
+    text += [f"shown in training: {found.counts}"] if found and found.found else []
+    return "; ".join(text)
+
+
+def leaf_names(dataset: Dataset) -> list[str]:
+    """Return the name of a data set, or those of the data sets that it mixes."""
+    mixed = [name for child in getattr(dataset, "datasets", {}).values() for name in leaf_names(child)]
+    return mixed or [dataset.name]
 
 
 def guard_run(dataset: Dataset, mode: str) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from adfm.data.cache import Digests, Hashes
+from adfm.data.cache import Digests, Hashes, Thumbnails
 from adfm.data.images import read_image
+from adfm.data.processes import mapped
 
 THUMBNAIL = 32
 """Side of the thumbnails that are compared, in pixels."""
@@ -30,18 +31,25 @@ _BLOCK = 2048
 def alike(images: Sequence[Path], similarity: float) -> list[tuple[int, int]]:
     """Return the pairs (i, j), i < j, of images that are near-duplicates by hash or correlate by `similarity` or more.
 
-    Hashes are kept in the cache folder, so that only what changed is read again.
+    Hashes and thumbnails are kept in the cache folder, so that only what changed is read again.
 
     Raises:
         DataError: An image cannot be read.
     """
-    with Digests() as digests, Hashes() as hashes:
+    with Digests() as digests, Hashes() as hashes, Thumbnails(THUMBNAIL**2) as thumbnails:
         keys = [digests.of(image) for image in images]
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in hashes}
-        hashes.update({key: perceptual_hash(read_image(image)) for key, image in new.items()})
+        known = hashes.keys() & thumbnails.keys()
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
+        for key, (own_hash, own_thumbnail) in zip(new, mapped(_seen, [*new.values()], doing="comparing"), strict=True):
+            hashes[key], thumbnails[key] = own_hash, own_thumbnail
         vectors = as_vectors([hashes[key] for key in keys])
-    thumbnails = np.array([thumbnail(image) for image in images])
-    return sorted({*similar_pairs(vectors, same_picture()), *similar_pairs(thumbnails, similarity)})
+        views = np.array([standardised(thumbnails[key]) for key in keys])
+    return sorted({*similar_pairs(vectors, same_picture()), *similar_pairs(views, similarity)})
+
+
+def _seen(path: Path) -> tuple[str, bytes]:
+    image = read_image(path)
+    return perceptual_hash(image), thumbnail(image)
 
 
 def same_picture() -> float:
@@ -62,13 +70,17 @@ def as_vectors(hashes: Sequence[str]) -> Float[np.ndarray, "image bit"]:
     return np.where(bits, 1 / HASH_SIDE, -1 / HASH_SIDE).astype(np.float32)
 
 
-def thumbnail(path: Path) -> Float[np.ndarray, " pixel"]:
-    """Return the image as 32 x 32 grey values of mean 0 and length 1, so that a dot product is a correlation.
+def thumbnail(image: Image.Image) -> bytes:
+    """Return the image as 32 x 32 grey values."""
+    return image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes()
+
+
+def standardised(thumbnail: bytes) -> Float[np.ndarray, " pixel"]:
+    """Return grey values with mean 0 and length 1, so that a dot product is a correlation.
 
     An image of one tone has no correlation with any other: its values are all 0.
     """
-    small = read_image(path).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    values = np.asarray(small, np.float32).ravel()
+    values = np.frombuffer(thumbnail, np.uint8).astype(np.float32)
     values = values - values.mean()
     length = float(np.linalg.norm(values))
     return values / length if length > 1e-6 else np.zeros_like(values)

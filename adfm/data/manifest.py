@@ -192,7 +192,11 @@ def store(dataset: Dataset, folder: Path) -> None:
     """Keep the split of a run: `manifest.jsonl` as `export` writes it, and `about.json` with its root and the counts.
 
     Of a data set with more than 20,000 samples, and of one that a manifest has no form for, rows hold `split` and `id`.
+    Of one that is `drawn`, there is `about.json` alone, with what its samples are drawn from.
     """
+    if (drawn := getattr(dataset, "drawn", None)) is not None:
+        write_atomically(folder / "about.json", json.dumps({"dataset": dataset.name, "drawn": drawn}, indent=2) + "\n")
+        return
     parts = {part: dataset.split(part) for part in PARTS}
     about: dict[str, Any] = {"dataset": dataset.name, **{part: len(samples) for part, samples in parts.items()}}
     why = f"more than {STORED_ROWS} samples" if sum(map(len, parts.values())) > STORED_ROWS else None
@@ -205,6 +209,20 @@ def store(dataset: Dataset, folder: Path) -> None:
         ids = ({"split": part, "id": sample.id} for part, samples in parts.items() for sample in samples)
         _write(folder / f"{WHOLE}.jsonl", ids)
     write_atomically(folder / "about.json", json.dumps(about, indent=2) + "\n")
+
+
+def trained_on(folder: Path) -> list[Sample] | None:
+    """Return the training samples of the split that `store` kept; None where it kept no rows of them.
+
+    Those that were drawn are none that any other data set has, so of a data set that is `drawn` there are none.
+    """
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        if "drawn" in about:
+            return []
+        return None if about["root"] is None else list(Manifest(about["root"], manifest=folder).split("train"))
+    except (OSError, ValueError, KeyError, DataError):
+        return None  # of an older version, or its images are gone
 
 
 def _row(sample: Sample, root: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from adfm.data.manifest import PARTS, part_of
 from adfm.data.order import DATASET
@@ -48,6 +49,12 @@ class Mixture:
         """Return a hash of the data sets' names and fingerprints."""
         found = [(name, dataset.fingerprint()) for name, dataset in self.datasets.items()]
         return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+
+    @property
+    def drawn(self) -> Mapping[str, Any] | None:
+        """What the samples of each data set are drawn from; None if any of them lie on disk."""
+        found = {name: getattr(dataset, "drawn", None) for name, dataset in self.datasets.items()}
+        return None if None in found.values() else found
 
     @property
     def excluded(self) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -108,9 +109,14 @@ class Synthetic:
             self._parts[name] = [_with_knowledge(sample) for sample in wanted]
         return part_of(self._parts, name)
 
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What all samples are drawn from, so that a run need keep nothing else of them."""
+        return {**asdict(self.recipe), **self.counts, "train_from": self.first["train"]}
+
     def fingerprint(self) -> str:
         """Return a hash of what the images are drawn from; nothing is drawn for it."""
-        return _hash({**asdict(self.recipe), **self.counts, "train_from": self.first["train"]})
+        return _hash(self.drawn)
 
 
 def _hash(values: dict[str, object]) -> str:

@@ -10,9 +10,23 @@ from skimage import data as pictures
 
 from adfm.data import leaks as module
 from adfm.data import likeness
-from adfm.data.leaks import guard, guard_run, in_domain, leaks
-from adfm.data.likeness import perceptual_hash, similar_pairs, thumbnail
+from adfm.data.images import read_image
+from adfm.data.leaks import (
+    Leak,
+    Leaks,
+    guard,
+    guard_evaluation,
+    guard_run,
+    in_domain,
+    leaf_names,
+    leaks,
+    training_label,
+)
+from adfm.data.likeness import alike, perceptual_hash, similar_pairs, standardised, thumbnail
+from adfm.data.manifest import store, trained_on
+from adfm.data.mixture import Mixture
 from adfm.data.splits import clusters, grouped_split
+from adfm.data.synthetic import Synthetic
 from adfm.errors import DataError
 from adfm.types import Sample
 
@@ -33,6 +47,10 @@ def _sample(path: Path, name: str | None = None) -> Sample:
     return Sample(id=name or path.stem, image=path, category="part", anomalous=False)
 
 
+def _view(path: Path) -> np.ndarray:
+    return standardised(thumbnail(read_image(path)))
+
+
 def _kinds(first: Path, second: Path) -> list[str]:
     return [leak.kind for leak in leaks({"train": [_sample(first)], "test": [_sample(second)]}).found]
 
@@ -46,17 +64,34 @@ def test_thumbnails_ignore_brightness_and_contrast(tmp_path: Path):
     pixels = np.random.default_rng(0).uniform(0, 100, (64, 64))
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "dark.png")
     Image.fromarray((2 * pixels + 40).astype(np.uint8)).save(tmp_path / "bright.png")
-    assert thumbnail(tmp_path / "dark.png") @ thumbnail(tmp_path / "bright.png") == pytest.approx(1, abs=2e-3)
+    assert _view(tmp_path / "dark.png") @ _view(tmp_path / "bright.png") == pytest.approx(1, abs=2e-3)
 
 
 def test_an_image_of_one_tone_is_like_no_other(tmp_path: Path):
     Image.new("L", (64, 64), 80).save(tmp_path / "flat.png")
-    assert not thumbnail(tmp_path / "flat.png").any()
+    assert not _view(tmp_path / "flat.png").any()
 
 
 def test_similar_pairs_find_the_noisy_copy(tmp_path: Path):
     paths = [_image(tmp_path / "a.png", 1), _image(tmp_path / "c.png", 2), _image(tmp_path / "b.png", 1, 4.0)]
-    assert similar_pairs(np.array([thumbnail(path) for path in paths]), 0.98) == [(0, 2)]
+    assert similar_pairs(np.array([_view(path) for path in paths]), 0.98) == [(0, 2)]
+
+
+def test_what_a_clustered_split_compares_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    paths = [_image(tmp_path / "a.png", 1), _image(tmp_path / "c.png", 2), _image(tmp_path / "b.png", 1, 4.0)]
+    assert alike(paths, 0.98) == [(0, 2)]
+    opened = []
+    monkeypatch.setattr(likeness, "read_image", lambda path: opened.append(path) or read_image(path))
+    assert alike(paths, 0.98) == [(0, 2)]
+    assert opened == []
+    paths.append(_image(tmp_path / "d.png", 3))
+    assert alike(paths, 0.98) == [(0, 2)]
+    assert opened == [paths[3]]
+    (kept,) = (tmp_path / "cache").glob("thumbnails*.npz")
+    for content in (b"", b"no archive", kept.read_bytes()[:200]):
+        kept.write_bytes(content)
+        assert alike(paths, 0.98) == [(0, 2)]
+    assert len(opened) == 1 + 3 * len(paths)
 
 
 def test_one_file_one_content_and_one_picture_are_told_apart(tmp_path: Path):
@@ -150,6 +185,75 @@ def test_a_run_looks_at_its_data_set_unless_its_parts_are_disjoint_by_constructi
     with pytest.raises(DataError, match="1 same file"):
         guard_run(_Parts(sample, disjoint=False), "error")
     guard_run(_Parts(sample, disjoint=True), "error")
+
+
+class _Trained(_Parts):
+    def split(self, name: str) -> list[Sample]:
+        return [self.sample] if name == "train" else []
+
+
+def test_what_is_evaluated_is_compared_with_what_the_run_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    first, near, other = (
+        _image(tmp_path / "a.png", 1),
+        _image(tmp_path / "b.png", 1, 4.0),
+        _image(tmp_path / "c.png", 2),
+    )
+    evaluated = _Parts(_sample(near), disjoint=False)
+
+    def check(kept: Path | None, mode: str = "warn") -> Leaks | None:
+        return guard_evaluation(evaluated, "test", [_sample(near), _sample(other)], kept=kept, mode=mode)
+
+    kept = tmp_path / "run" / "data"
+    store(_Trained(_sample(first), disjoint=False), kept)
+    found = check(kept)
+    assert found is not None
+    assert [(leak.kind, leak.first.id, leak.second.id) for leak in found.found] == [("near-duplicate", "a", "b")]
+    assert "1 near-duplicate\n  near-duplicate: a (training) and b (test)" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"1 near-duplicate\n.*\nuse leaks=warn to go on, or evaluate what it did not"):
+        check(kept, "error")
+    assert check(kept, "off") is None
+    first.unlink()
+    found = check(kept)
+    assert found is not None
+    assert (found.found, found.missing) == ([], 1)
+    assert "1 training images are no longer there and were not compared" in capsys.readouterr().err
+    for unknown in (None, tmp_path / "nothing"):  # the training part of what is evaluated stands for it
+        found = check(unknown)
+        assert found is not None
+        assert [(leak.kind, leak.first.id) for leak in found.found] == [("same file", "b")]
+        told = "nothing names no training images; those of parts are compared instead" in capsys.readouterr().err
+        assert told == (unknown is not None)
+    evaluated.disjoint = True
+    found = check(None)
+    assert found is not None
+    assert found.found == []
+
+
+def test_a_drawn_split_and_one_of_ids_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = Synthetic(tmp_path / "images", train=3, val=1, test=1)
+    store(Mixture({"a": drawn}), tmp_path / "mixed")
+    store(drawn, tmp_path / "drawn")
+    assert not (tmp_path / "images").exists()
+    assert [file.name for file in (tmp_path / "drawn").iterdir()] == ["about.json"]
+    assert trained_on(tmp_path / "drawn") == trained_on(tmp_path / "mixed") == []
+    sample = _sample(_image(tmp_path / "a.png", 1))
+    store(_Trained(sample, disjoint=False), tmp_path / "whole")
+    assert trained_on(tmp_path / "whole") == [sample]
+    monkeypatch.setattr("adfm.data.manifest.STORED_ROWS", 0)
+    store(_Trained(sample, disjoint=False), tmp_path / "ids")
+    assert trained_on(tmp_path / "ids") is None
+
+
+def test_a_table_says_what_was_trained_on(tmp_path: Path):
+    sample = _sample(tmp_path / "a.png")
+    leak = Leak(kind="same bytes", first=sample, second=sample, parts=("training", "test"))
+    assert training_label([], ["VisA"]) == ""
+    assert training_label(["btad", "mmad"], ["VisA"]) == "in-domain: mmad"
+    assert training_label(["btad", "mvtec"], ["VisA"], Leaks(found=[])) == "no: btad, mvtec"
+    assert training_label(["btad"], ["VisA"], Leaks(found=[leak, leak])) == "no: btad; shown in training: 2 same bytes"
+    assert training_label(["visa"], ["btad", "VisA"]) == "in-domain: visa"
+    data = _Parts(sample, disjoint=False)
+    assert leaf_names(data) == leaf_names(Mixture({"x": Mixture({"y": data})})) == ["parts"]
 
 
 @pytest.mark.parametrize("source", ["MVTec-AD", "mvtec", "DS-MVTec", "MVTec LOCO", "mvtec_loco", "VisA", "goodsad"])
