@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from adfm.errors import ConfigError, DataError
+from adfm.inspection.checkpoints import folder_of
 from adfm.inspection.threshold import Threshold
 from adfm.models.card import NAME, Card, read_card, write_card
 
@@ -101,6 +103,23 @@ class Calibration:
 def key_of(settings: Mapping[str, Any]) -> str:
     """Name settings by 16 hex digits."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def home(path: str) -> Path:
+    """Return the folder of a checkpoint (`model.path`), which keeps its calibration.
+
+    Raises:
+        ConfigError: it is on the hub, or cannot be written to.
+    """
+    folder = folder_of(path)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"model.path={path}: is no folder, and a calibration is kept in the folder of its checkpoint; "
+            f"download it (hf download {path} --local-dir <folder>) and use model.path=<folder>"
+        )
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{folder}: the calibration cannot be stored with the model (no right to write); use a copy")
+    return folder
 
 
 def store(folder: Path, calibration: Calibration, *, otherwise: Card) -> Path:

@@ -68,25 +68,33 @@ def threshold(scores: Sequence[Sequence[float]], *, max_false_alarm: float | Non
     """
     count, images = len(scores), sum(map(len, scores))
     highest = sorted(max(group) for group in scores)
-    if not count:
-        raise DataError("there is no normal image to calibrate on")
+    above = exceedances(count, images, max_false_alarm, confidence)
     if not np.isfinite(np.concatenate([list(group) for group in scores])).all():
         raise DataError("the scores of normal images are not all finite; no threshold can be made of them")
-    if max_false_alarm is None:
-        above, max_false_alarm = 0, best_false_alarm(count, confidence)
-    else:
-        allowed = most_above(count, max_false_alarm, confidence)
-        if allowed is None:
-            raise DataError(_too_few(count, images, max_false_alarm, confidence))
-        above = allowed
     return Threshold(
         value=highest[count - 1 - above],
         images=images,
         independent=count,
         above=above,
-        max_false_alarm=max_false_alarm,
+        max_false_alarm=best_false_alarm(count, confidence) if max_false_alarm is None else max_false_alarm,
         confidence=confidence,
     )
+
+
+def exceedances(count: int, images: int, max_false_alarm: float | None, confidence: float) -> int:
+    """Return how many of `count` independent ones among `images` normal images may score above the threshold.
+
+    Raises:
+        DataError: there are too few for what is asked; the message says how many are needed.
+    """
+    if not count:
+        raise DataError("there is no normal image to calibrate on")
+    if max_false_alarm is None:
+        return 0
+    above = most_above(count, max_false_alarm, confidence)
+    if above is None:
+        raise DataError(_too_few(count, images, max_false_alarm, confidence))
+    return above
 
 
 def most_above(count: int, max_false_alarm: float, confidence: float) -> int | None:
