@@ -99,7 +99,7 @@ def test_the_written_manifest_gives_the_same_samples_and_the_page_shows_them(fol
     assert [again.split(part) for part in PARTS] == [first.split(part) for part in PARTS]
     page = (out / "gallery.html").read_text(encoding="utf-8")
     assert page.count("<article") == page.count("data:image/jpeg;base64,") == 3
-    assert '<rect class="true" x="1" y="2" width="8" height="7"/>' in page
+    assert '<rect class="true-box" x="1" y="2" width="8" height="7">' in page
     assert set(re.findall(r'(?:src|href)="([^"]*)"', page)) <= {
         "#report",
         "#samples",

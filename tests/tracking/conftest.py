@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,5 +30,5 @@ def finished(run_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Sample:
-    """One defective image of 64 x 48 pixels."""
-    return draw_sample(tmp_path / "images", 0, random.Random(0), size=(64, 48))
+    """One defective image of 64 x 48 pixels with its boxes alone."""
+    return replace(draw_sample(tmp_path / "images", 0, random.Random(0), size=(64, 48)), mask=None)

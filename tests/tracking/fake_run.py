@@ -13,9 +13,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from adfm.config.run_folder import RunFolder
-from adfm.evaluation import metrics, prediction
-from adfm.evaluation.inspection import of_verdict
+from adfm.data.masks import MaskFiles
+from adfm.evaluation import metrics, prediction, true_masks
+from adfm.evaluation.inspection import Draw, of_verdict
+from adfm.evaluation.localization import boxes_mask
 from adfm.evaluation.prediction import Prediction
+from adfm.masks.rle import union_rle
 from adfm.reasoning.frames import IdentityFrame
 from adfm.tracking.gallery import Gallery
 from adfm.tracking.jsonl import JsonLines
@@ -70,9 +73,12 @@ def draw_sample(folder: Path, number: int, rng: random.Random, size: tuple[int, 
     anomalous = number % 2 == 0
     x0, y0 = rng.randrange(width - 26), rng.randrange(height - 26)
     box = (float(x0), float(y0), float(x0 + rng.randrange(12, 26)), float(y0 + rng.randrange(8, 26)))
+    mask = Image.new("L", size)
     if anomalous:
         ImageDraw.Draw(image).ellipse(box, fill=(45, 38, 35))
-    path = folder / f"{number:04d}.png"
+        ImageDraw.Draw(mask).ellipse(box, fill=255)
+    path, mask_path = folder / f"{number:04d}.png", folder / f"{number:04d}_mask.png"
+    mask.save(mask_path)
     image.save(path)
     return Sample(
         id=f"{CATEGORIES[number % 3]}/{number:04d}",
@@ -82,6 +88,7 @@ def draw_sample(folder: Path, number: int, rng: random.Random, size: tuple[int, 
         anomalous=anomalous,
         defect_type=KINDS[number % 4] if anomalous else None,
         stated_boxes=(box,) if anomalous else (),
+        mask=MaskFiles((mask_path,)) if anomalous else None,
         attributes={"bin": ("easy", "medium", "hard")[number % 3]} if anomalous else {},
     )
 
@@ -92,9 +99,10 @@ def read_verdict(sample: Sample, rng: random.Random, skill: float) -> Verdict:
     boxes = []
     if said:
         base = sample.boxes[0] if sample.boxes and rng.random() < skill else (20.0, 15.0, 44.0, 40.0)
-        boxes = [tuple(round(edge + rng.gauss(0, 4 * (1.2 - skill)), 1) for edge in base)]
+        boxes = [tuple(float(round(edge + rng.gauss(0, 4 * (1.2 - skill)))) for edge in base)]
+    named = ", ".join(f"[{', '.join(f'{edge:g}' for edge in box)}]" for box in boxes)
     stages: dict[str, str | None] = {
-        "think": f"It shows {'a dark ' + str(sample.defect_type) if said else 'an even texture'}. Boxes: {boxes}.",
+        "think": f"{f'A dark {sample.defect_type}' if said else 'An even texture'}. Boxes: {named or 'none'}.",
         "rethink": "Looking again, the edge of the region is sharp and its tone differs from the texture around it."
         if said
         else "Looking again, nothing interrupts the texture.",
@@ -109,7 +117,7 @@ def read_verdict(sample: Sample, rng: random.Random, skill: float) -> Verdict:
         reasoning_letter=None,
         answer_letter=None if unread else stages["answer"],
         anomalous=None if unread else said,
-        boxes_written=(),
+        boxes_written=() if unread else tuple(boxes),
         boxes=() if unread else tuple(boxes),
         reasons=("no_answer", "no_think") if unread else (),
     )
@@ -207,6 +215,7 @@ def fill(folder: Path, images: Path, *, steps: int = 40, held_out: int = 48) -> 
     samples = [draw_sample(images / "test", number, rng) for number in range(held_out)]
     for name, skill in {"eval/before": 0.7, "eval": 0.85}.items():
         write_evaluation(folder / name / "synthetic", [predict(sample, rng, skill) for sample in samples])
+        true_masks.write(folder / name / "synthetic" / true_masks.NAME, samples)
     git = {"commit": "0629130f63f4a1b0", "dirty": False}
     environment = {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "git": git, "cpus": 2, "gpus": []}
     (folder / "env.json").write_text(json.dumps(environment), encoding="utf-8")
@@ -219,7 +228,17 @@ def predict(sample: Sample, rng: random.Random, skill: float) -> Prediction:
     rewards = make_group(sample, [verdict]).rewards
     numbers = {name: float(values[0]) for name, values in rewards.terms.items()} | {"total": float(rewards.total[0])}
     score = (2.0 if verdict.anomalous else -2.0) + rng.gauss(0, 1)
-    return prediction.from_inspection(sample, of_verdict(verdict, score=score), rewards=numbers)
+    pixels = boxes_mask(verdict.boxes, width=sample.width, height=sample.height)
+    draws = [verdict, read_verdict(sample, rng, skill), read_verdict(sample, rng, skill)]
+    said = of_verdict(
+        verdict,
+        score=score,
+        confidences=(0.75,) * len(verdict.boxes),
+        named_type=sample.defect_type if verdict.anomalous else None,
+        mask=union_rle(pixels[None]),
+        draws=tuple(Draw(text=one.text, predicted=one.anomalous, boxes=one.boxes) for one in draws),
+    )
+    return prediction.from_inspection(sample, said, rewards=numbers)
 
 
 def write_evaluation(folder: Path, predictions: list[Prediction]) -> None:

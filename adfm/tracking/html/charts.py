@@ -1,4 +1,4 @@
-"""Small line charts as inline SVG; the page's script adds a cursor that reads the values out."""
+"""Small line charts as inline SVG; the page's script adds a cursor, of pointer or keys, that reads the values out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 13, 6, 20
 TITLE = 40
 """Height above a chart for its title and legend, in a file of its own."""
 STYLE = (
-    "text{font-family:system-ui,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}.grid{stroke:#edf0f3}"
+    "text{font-family:system-ui,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}.grid{stroke:#edf0f3}.hollow{fill:#fff}"
     ".tick{font-size:10.5px;fill:#5b6776}.title{font-size:12px;font-weight:600;fill:#1b2430}.key{font-size:11px}"
 )
 MOST_POINTS = 400
@@ -37,6 +37,17 @@ class Series:
     """Draw each point, for values that are far apart."""
     smooth: bool = True
     """Draw a long line faint and its running mean over it."""
+    notes: Sequence[str] | None = None
+    """What the cursor says of each point beside its value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A place that a chart names: a point, or without `y` the whole height at `x`."""
+
+    name: str
+    x: float
+    y: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +68,20 @@ class Axes:
         return HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
 
-def lines(series: Sequence[Series], *, paths: bool = False) -> Markup:
-    """Draw series over a common x.
+def lines(series: Sequence[Series], *, title: str, paths: bool = False, marks: Sequence[Mark] = ()) -> Markup:
+    """Draw series over a common x, with `title` for those who do not see it.
 
     With `paths`, y is not a function of x: each series is a way through the plane, its start hollow and its end filled.
     """
     series = [line if paths else thinned(line) for line in series if line.points]
-    axes = _axes(series)
-    readout = "" if paths else _readout(series, axes)
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" data-readout="{}">{}</svg>').format(
-        WIDTH, HEIGHT, readout, _drawing(series, axes, paths=paths)
+    axes = _axes(series, marks)
+    readout = Markup("")
+    if not paths:
+        said = Markup(' tabindex="0" aria-roledescription="chart, arrow keys read its values" data-readout="{}"')
+        readout = said.format(_readout(series, axes))
+    drawn = _drawing(series, axes, paths=paths) + _marks(marks, axes, len(series))
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}"{}>{}</svg>').format(
+        WIDTH, HEIGHT, title, readout, drawn
     )
 
 
@@ -119,8 +134,9 @@ def thinned(line: Series) -> Series:
         return line
     chunks = [line.points[start : start + stride] for start in range(0, len(line.points), stride)]
     spread = line.spread and [_mean(line.spread[at : at + stride]) for at in range(0, len(line.points), stride)]
+    notes = line.notes and [line.notes[at : at + stride][-1] for at in range(0, len(line.points), stride)]
     points = [(chunk[-1][0], _mean([y for _, y in chunk])) for chunk in chunks]
-    return replace(line, points=points, spread=spread)
+    return replace(line, points=points, spread=spread, notes=notes)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
@@ -163,9 +179,10 @@ def number(value: float) -> str:
     return f"{value:.0f}" if size >= 1000 else f"{value:.3g}"
 
 
-def _axes(series: Sequence[Series]) -> Axes:
-    xs = [x for line in series for x, _ in line.points]
+def _axes(series: Sequence[Series], marks: Sequence[Mark] = ()) -> Axes:
+    xs = [x for line in series for x, _ in line.points] + [mark.x for mark in marks]
     edges = [y for line in series for lower, upper in _reach(line) for y in (lower, upper)]
+    edges += [mark.y for mark in marks if mark.y is not None]
     return Axes(_room(min(xs), max(xs), margin=0.0), _room(min(edges), max(edges), margin=0.06))
 
 
@@ -223,10 +240,26 @@ def _dots(line: Series, axes: Axes, colour: str) -> Markup:
 
 
 def _ends(line: Series, axes: Axes, colour: str) -> Markup:
-    dot = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="4.5" fill="{}" stroke="{}" stroke-width="1.6"/>')
+    filled = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="4.5" fill="{}"/>')
     (x0, y0), (x1, y1) = line.points[0], line.points[-1]
-    start = dot.format(axes.across(x0), axes.down(y0), "#fff", colour)
-    return start + dot.format(axes.across(x1), axes.down(y1), colour, colour)
+    return _ring(x0, y0, axes, colour) + filled.format(axes.across(x1), axes.down(y1), colour)
+
+
+def _ring(x: float, y: float, axes: Axes, colour: str) -> Markup:
+    ring = '<circle class="hollow" cx="{:.1f}" cy="{:.1f}" r="4.5" stroke="{}" stroke-width="1.8"/>'
+    return Markup(ring).format(axes.across(x), axes.down(y), colour)
+
+
+def _marks(marks: Sequence[Mark], axes: Axes, first: int) -> Markup:
+    rule = Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" stroke="{3}" stroke-dasharray="4 3"/>')
+    parts = []
+    for index, mark in enumerate(marks, start=first):
+        colour = COLOURS[index % len(COLOURS)]
+        if mark.y is None:
+            parts.append(rule.format(axes.across(mark.x), TOP, HEIGHT - BOTTOM, colour))
+        else:
+            parts.append(_ring(mark.x, mark.y, axes, colour))
+    return Markup("").join(parts)
 
 
 def _corners(points: Sequence[Point], axes: Axes) -> str:
@@ -236,17 +269,25 @@ def _corners(points: Sequence[Point], axes: Axes) -> str:
 def _readout(series: Sequence[Series], axes: Axes) -> str:
     """Say, for the cursor, every x with its place in the picture and each line's value there."""
     xs = sorted({x for line in series for x, _ in line.points})
-    values = [dict(line.points) for line in series]
-    shown = [[number(known[x]) if x in known else None for known in values] for x in xs]
+    values = [_spoken(line) for line in series]
+    shown = [[known.get(x) for known in values] for x in xs]
     rows = [[round(axes.across(x), 1), number(x), *numbers] for x, numbers in zip(xs, shown, strict=True)]
     return json.dumps({"names": [line.name for line in series], "rows": rows})
 
 
-def legend(series: Sequence[Series]) -> Markup:
-    """Name the lines of a chart in their colours."""
-    key = Markup('<span class="key"><i style="background:{}"></i>{}</span>')
-    shown = [line for line in series if line.points]
-    return Markup("").join(key.format(COLOURS[i % len(COLOURS)], escape(line.name)) for i, line in enumerate(shown))
+def _spoken(line: Series) -> dict[float, str]:
+    notes = line.notes or [""] * len(line.points)
+    return {x: f"{number(y)} {note}".strip() for (x, y), note in zip(line.points, notes, strict=True)}
+
+
+def legend(series: Sequence[Series], marks: Sequence[Mark] = ()) -> Markup:
+    """Name the lines of a chart and its marks in their colours."""
+    key = Markup('<span class="key"><i class="{}" style="color:{}"></i>{}</span>')
+    shown = [("line", line.name) for line in series if line.points]
+    shown += [("rule" if mark.y is None else "ring", mark.name) for mark in marks]
+    return Markup("").join(
+        key.format(shape, COLOURS[i % len(COLOURS)], escape(name)) for i, (shape, name) in enumerate(shown)
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from adfm.tracking.html.charts import Series, legend, lines, smoothed
+from adfm.tracking.html.charts import Mark, Series, legend, lines, smoothed
 
 DETECTION_TERMS = ("classification", "choice")
 """Terms that reward the right answer to "is there a defect"; the first that a run has is its detection term."""
@@ -144,12 +144,12 @@ def _spread(records: Sequence[Mapping[str, Any]], name: str) -> Series:
     return Series(name=name, points=points, spread=[row.get(f"reward/{name}_std") or 0.0 for row in rows])
 
 
-def panel(title: str, note: str, drawn: Sequence[Series], *, paths: bool = False) -> Panel:
+def panel(title: str, note: str, drawn: Sequence[Series], *, paths: bool = False, marks: Sequence[Mark] = ()) -> Panel:
     """Set lines that share an x, or ways through the plane, under their words."""
     drawn = [line for line in drawn if line.points]
-    latest = drawn[0].points[-1][1] if len(drawn) == 1 and not paths else None
-    svg = lines(drawn, paths=paths) if drawn else Markup("")
-    key = legend(drawn) if len(drawn) > 1 else Markup("")
+    latest = drawn[0].points[-1][1] if len(drawn) == 1 and not paths and not marks else None
+    svg = lines(drawn, title=f"{title}, {note}", paths=paths, marks=marks) if drawn else Markup("")
+    key = legend(drawn, marks) if len(drawn) + len(marks) > 1 else Markup("")
     return Panel(title=title, note=note, svg=svg, legend=key, latest=latest)
 
 

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from adfm.config.run_folder import write_whole
 from adfm.data.checking import Finding
-from adfm.tracking.html import report
-from adfm.types import Box, Sample
+from adfm.tracking.html import gallery, page
+from adfm.tracking.html.cards import Card
+from adfm.types import Sample
 
 MOST_CARDS = 240
-"""Samples on one page: some three megabytes of pictures."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleCard:
-    """One sample; boxes in pixels of the original image."""
-
-    id: str
-    image: str
-    width: int
-    height: int
-    category: str
-    part: str
-    kind: str
-    """`normal`, or the defect's type."""
-    true_boxes: Sequence[Box]
-    notes: Sequence[str]
-    boxes: tuple[Box, ...] = ()
-    """Of a prediction: none."""
+"""Samples on one page."""
 
 
 def write(
@@ -48,37 +29,31 @@ def write(
         for sample, finding in zip(parts[part], findings[part], strict=True)
         if finding.size is not None
     ]
-    cards = dealt(readable, MOST_CARDS)
-    template = report.environment().get_template("dataset.html")
-    content = {
-        "title": name,
-        "text": text,
-        "cards": cards,
-        "total": len(readable),
-        "kinds": {kind: sum(card.kind == kind for card in cards) for kind in sorted({card.kind for card in cards})},
-        "categories": sorted({card.category for card in cards}),
-    }
-    write_whole(path, template.render(**content, **report.assets()))
+    note = f"some of every category and type, of {len(readable)}"
+    view = gallery.view("samples", "Samples", "Samples", note, dealt(readable, MOST_CARDS), unit="sample")
+    page.write(path, "dataset.html", {"title": name, "text": text, "galleries": [view]})
 
 
-def dealt(cards: Sequence[SampleCard], most: int) -> list[SampleCard]:
+def dealt(cards: Sequence[Card], most: int) -> list[Card]:
     """Choose at most `most`: those with notes first, then as evenly over categories and types as there are."""
-    piles: dict[tuple[str, str], list[SampleCard]] = {}
-    for card in sorted(cards, key=lambda card: not card.notes):
-        piles.setdefault((card.category, card.kind), []).append(card)
+    piles: dict[tuple[str, str | None], list[Card]] = {}
+    for card in sorted(cards, key=lambda card: len(card.notes) < 2):
+        piles.setdefault((card.category, card.defect_type), []).append(card)
     layers = zip_longest(*piles.values())
     return [card for layer in layers for card in layer if card is not None][:most]
 
 
-def _card(part: str, sample: Sample, finding: Finding, size: tuple[int, int]) -> SampleCard:
-    return SampleCard(
+def _card(part: str, sample: Sample, finding: Finding, size: tuple[int, int]) -> Card:
+    boxes = f"{len(finding.boxes)} box{'es' if len(finding.boxes) != 1 else ''}"
+    return Card(
         id=sample.id,
         image=str(sample.image),
         width=size[0],
         height=size[1],
         category=sample.category,
-        part=part,
-        kind=sample.defect_type or ("anomalous" if sample.anomalous else "normal"),
+        truth=sample.anomalous,
+        defect_type=sample.defect_type,
         true_boxes=finding.boxes,
-        notes=(*finding.problems, *finding.warnings),
+        notes=(f"{size[0]} x {size[1]} pixels, {boxes}", *finding.problems, *finding.warnings),
+        facets={"part": part},
     )

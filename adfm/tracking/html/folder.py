@@ -1,4 +1,4 @@
-"""A run folder as the page reads it: whatever is there already, of a run that may still be going."""
+"""The folders of a run and of an evaluation as pages read them: whatever is there already."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from adfm.config.run_folder import RunFolder
-from adfm.evaluation import prediction
+from adfm.errors import DataError
+from adfm.evaluation import prediction, true_masks
 from adfm.evaluation.prediction import Prediction
 from adfm.tracking import jsonl
 from adfm.tracking.gallery import step_of
@@ -22,7 +23,22 @@ class Evaluated:
     """One data set's `eval/<dataset>` folder."""
 
     metrics: Mapping[str, Any]
+    """Empty where the data set has tables of its own."""
+    mmad: Mapping[str, Any]
+    """Of `mmad.json`; empty for any other data set."""
     predictions: list[Prediction]
+    masks: Mapping[str, Mapping[str, Any]]
+    """The true masks that there are, by sample id, as COCO RLE."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Evaluated:
+        """Read the folder of a finished evaluation; DataError if one of its files cannot be read."""
+        return cls(
+            metrics=_json(folder / "metrics.json"),
+            mmad=_json(folder / "mmad.json"),
+            predictions=prediction.read(folder / "predictions.jsonl"),
+            masks=true_masks.read(folder / true_masks.NAME),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,25 +67,29 @@ class RunFiles:
         """
         run = RunFolder(folder.resolve())
         config: Any = OmegaConf.to_container(run.config, resolve=True)
-        environment = run.path / "env.json"
         newest = max(run.samples.glob("step_*.jsonl"), key=step_of, default=None)
         return cls(
             path=run.path,
             config=config,
-            environment=json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
+            environment=_json(run.path / "env.json"),
             completed_steps=run.completed_steps,
             records=jsonl.read(run.metrics_path) if run.metrics_path.is_file() else [],
             samples=jsonl.read(newest) if newest else [],
-            before=_evaluations(run.evaluation("before")),
-            after=_evaluations(run.path / "eval"),
+            before=evaluations(run.evaluation("before")),
+            after=evaluations(run.path / "eval"),
         )
 
 
-def _evaluations(folder: Path) -> dict[str, Evaluated]:
-    return {
-        path.parent.name: Evaluated(
-            metrics=json.loads(path.read_text(encoding="utf-8")),
-            predictions=prediction.read(path.with_name("predictions.jsonl")),
-        )
-        for path in sorted(folder.glob("*/metrics.json"))
-    }
+def evaluations(folder: Path) -> dict[str, Evaluated]:
+    """Read every finished evaluation below a folder, by the name of its data set."""
+    finished = sorted({path.parent for name in ("metrics.json", "mmad.json") for path in folder.glob(f"*/{name}")})
+    return {path.name: Evaluated.read(path) for path in finished}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: is no JSON ({error}); evaluate again, or remove it") from error

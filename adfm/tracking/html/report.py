@@ -2,92 +2,43 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from omegaconf import OmegaConf
 
-from adfm.tracking.html import cards, charts, curves
-from adfm.tracking.html.cards import Card
+from adfm.tracking.html import cards, curves, difference, evaluation, gallery, page
 from adfm.tracking.html.folder import RunFiles
+from adfm.tracking.html.gallery import GalleryView
 from adfm.tracking.html.results import results
 
-TEMPLATES = Path(__file__).parent / "templates"
-MOST_CARDS = 240
-"""Predictions on one page: some three megabytes of pictures."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GalleryView:
-    """Cards with their words."""
-
-    anchor: str
-    short: str
-    title: str
-    note: str
-    cards: Sequence[Card]
-    total: int
-    counts: dict[str, int]
-    categories: Sequence[str]
-
-
-def write(folder: Path) -> Path:
+def write(folder: Path, *, against: Path | None = None) -> Path:
     """Write `report.html` into a run folder from the files that are there, and return its path.
 
-    The page needs no server and no network: pictures are inside it. What models wrote is shown as text only.
+    With another run's folder as `against`, the page says also what the two were asked to do differently.
 
     Raises:
-        ConfigError: `folder` is not a run folder.
+        ConfigError: a folder is not a run folder.
         DataError: a file in it cannot be read.
     """
-    page = environment().get_template("page.html").render(**_content(RunFiles.read(folder)))
-    path = folder / "report.html"
-    unfinished = path.with_suffix(".html.part")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    run = RunFiles.read(folder)
+    other = None if against is None else RunFiles.read(against)
+    return page.write(folder / "report.html", "run.html", _content(run, other))
 
 
-def environment() -> Environment:
-    """Make what renders the templates."""
-    made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    made.globals["thumbnail"] = cards.thumbnail
-    made.filters["number"] = charts.number
-    made.filters["decimal"] = lambda value: f"{value:.2f}".rstrip("0").rstrip(".")
-    made.filters["words"] = lambda name: name.replace("_", " ")
-    made.filters["or_empty"] = lambda value: "" if value is None else value
-    return made
-
-
-def assets() -> dict[str, Any]:
-    """Return style and script of a page, and the hash by which alone the script may run."""
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
-    return {
-        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        "script": Markup(script),
-        "script_hash": "sha256-" + base64.b64encode(digest).decode("ascii"),
-    }
-
-
-def _content(run: RunFiles) -> dict[str, Any]:
+def _content(run: RunFiles, other: RunFiles | None) -> dict[str, Any]:
     """Gather what the page shows, under the names that its template uses."""
     return {
-        **assets(),
         "title": run.path.name,
         "status": _status(run),
         "lead": _lead(run.config),
         "command": f"python -m adfm {run.path.parent.name}/{run.path.name}",
         "facts": _facts(run),
-        "results": results(run),
+        "results": results(run.before, run.after),
+        "operation": [found for name, one in run.after.items() if (found := evaluation.operation(name, one))],
         "rewards": curves.reward_panels(run.records),
         "validation": curves.validation_panels(run.records),
         "training": curves.training_panels(run.records),
@@ -95,38 +46,21 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "galleries": _galleries(run),
         "config_text": OmegaConf.to_yaml(run.config),
         "environment": json.dumps(run.environment, indent=2, ensure_ascii=False) if run.environment else "",
+        "differences": difference.tables(run, other) if other else [],
     }
 
 
 def _galleries(run: RunFiles) -> list[GalleryView]:
     views = [
-        _gallery(
-            f"predictions-{number}",
-            dataset,
-            f"Predictions on {dataset}",
-            "held-out images, failures first",
-            cards.of_predictions(evaluated.predictions),
-        )
-        for number, (dataset, evaluated) in enumerate(run.after.items())
+        evaluation.gallery_of(f"predictions-{number}", name, evaluated)
+        for number, (name, evaluated) in enumerate(run.after.items())
     ]
     if run.samples:
         title = f"Completions of step {run.samples[0]['step']}"
-        note = "training images, as sampled and rewarded"
-        views.append(_gallery("completions", "Completions", title, note, cards.of_sample_rows(run.samples)))
+        note = "training images, all completions of a prompt side by side"
+        groups = cards.of_sample_rows(run.samples)
+        views.append(gallery.view("completions", "Completions", title, note, groups, unit="prompt"))
     return views
-
-
-def _gallery(anchor: str, short: str, title: str, note: str, all_cards: list[Card]) -> GalleryView:
-    return GalleryView(
-        anchor=anchor,
-        short=short,
-        title=title,
-        note=note,
-        cards=cards.chosen(all_cards, MOST_CARDS),
-        total=len(all_cards),
-        counts=cards.counts(all_cards),
-        categories=sorted({card.category for card in all_cards}),
-    )
 
 
 def _status(run: RunFiles) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tables of a run: before and after training with intervals, then each category and each attribute."""
+"""The tables of an evaluation: before and after training with intervals, then each category and each attribute."""
 
 from __future__ import annotations
 
@@ -7,72 +7,62 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adfm.evaluation import metrics
+from adfm.evaluation.estimates import NO_BOXES
 from adfm.evaluation.prediction import Prediction
-from adfm.tracking.html.folder import Evaluated, RunFiles
+from adfm.tracking.html import more
+from adfm.tracking.html.folder import Evaluated
+from adfm.tracking.html.table import MISSING, Cell, Estimate, Table, cell
 
 LOWER_IS_BETTER = frozenset({"overkill", "miss", "unreadable", "parse_failure"})
 DETAILS = ("balanced_accuracy", "auroc", "overkill", "miss", "box_iou", "box_acc_0.5", "parse_failure")
 """Metrics shown for each category."""
 
-NOT_GROUPS = frozenset({"overall", "macro", "parse_failures", "baselines"})
-"""Keys of `metrics.json` that do not name a group of samples."""
-
-Estimate = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One number as shown; `text` is a dash, and `hint` says why, where it is not defined."""
-
-    text: str
-    interval: str = ""
-    hint: str = ""
-    direction: str = ""
-    """`up` for a change for the better, `down` for the worse, empty where the interval of the change holds 0."""
-
-
-MISSING = Cell(text="—")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Rows of cells under named columns."""
-
-    title: str
-    note: str
-    columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Cell]]]
+SHOWN = frozenset(
+    ("dataset", "synthetic", "split", "score", "key", "samples", "images", "anomalous", "overall", "macro", "baselines")
+)
+"""Keys of `metrics.json` that have their place; the others are groups of samples, or shown by their shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a run was measured to do on one data set."""
+    """What was measured on one data set."""
 
-    whole: Table
+    whole: Table | None
+    """None where the data set has tables of its own."""
     parts: Sequence[Table]
-    """By category and by each attribute that the evaluation groups by."""
+    """By category and by each attribute that the evaluation groups by, then whatever else was measured."""
 
 
-def results(run: RunFiles) -> list[Result]:
-    """Make the tables of every data set that the run was evaluated on, before or after."""
-    return [
-        _result(name, run.before.get(name), run.after.get(name)) for name in dict.fromkeys([*run.after, *run.before])
-    ]
+def results(before: Mapping[str, Evaluated], after: Mapping[str, Evaluated]) -> list[Result]:
+    """Make the tables of every data set that was evaluated, before or after."""
+    return [result(name, before.get(name), after.get(name)) for name in dict.fromkeys([*after, *before])]
 
 
-def _result(dataset: str, before: Evaluated | None, after: Evaluated | None) -> Result:
-    moments = {"before": before, "after": after}
-    measured = {name: evaluated.metrics for name, evaluated in moments.items() if evaluated}
-    latest = measured["after" if after else "before"]
+def result(dataset: str, before: Evaluated | None, after: Evaluated | None) -> Result:
+    """Make the tables of one data set; `before` and `after` are named so only where both are there."""
+    moments = {"before": before, "after" if before else "value": after}
+    latest = after or before
+    if latest is None or not latest.metrics:
+        found = {name: evaluated.mmad for name, evaluated in moments.items() if evaluated and evaluated.mmad}
+        sides = {name: f", {name}" if len(found) > 1 else "" for name in found}
+        parts = [
+            replace(table, title=f"{dataset}{sides[name]}: {table.title}")
+            for name, mmad in found.items()
+            for table in more.of_mmad(mmad)
+        ]
+        return Result(whole=None, parts=parts)
+    measured = {name: evaluated.metrics for name, evaluated in moments.items() if evaluated and evaluated.metrics}
     columns = {name: _cells(found["overall"]) for name, found in measured.items()}
     changes = _changes(before, after)
     if changes:
         columns["change"] = {metric: _change(metric, estimate) for metric, estimate in changes.items()}
-    for name, estimates in latest["baselines"].items():
+    for name, estimates in latest.metrics.get("baselines", {}).items():
         columns[name] = {metric: _short(estimate) for metric, estimate in estimates.items()}
-    rows = [(metric, [cells.get(metric, MISSING) for cells in columns.values()]) for metric in latest["overall"]]
-    whole = Table(title=f"Results on {dataset}", note=_note(latest), columns=[*columns], rows=rows)
-    return Result(whole=whole, parts=_parts(latest))
+    rows = [
+        (metric, [cells.get(metric, MISSING) for cells in columns.values()]) for metric in latest.metrics["overall"]
+    ]
+    whole = Table(title=f"Results on {dataset}", note=_note(latest.metrics), columns=[*columns], rows=rows)
+    return Result(whole=whole, parts=_parts(latest.metrics))
 
 
 def _note(measured: Mapping[str, Any]) -> str:
@@ -86,9 +76,9 @@ def _cells(estimates: Mapping[str, Estimate]) -> dict[str, Cell]:
 
 def _changes(before: Evaluated | None, after: Evaluated | None) -> Mapping[str, Estimate]:
     """Estimate after minus before, paired by sample; nothing where they are not about the same samples."""
-    if before is None or after is None or _ids(before.predictions) != _ids(after.predictions):
+    if not (before and after and before.metrics) or _ids(before.predictions) != _ids(after.predictions):
         return {}
-    boxes = after.metrics["overall"]["box_iou"].get("reason") != metrics.NO_BOXES
+    boxes = after.metrics["overall"].get("box_iou", {}).get("reason") != NO_BOXES
     return metrics.difference(before.predictions, after.predictions, boxes=boxes)
 
 
@@ -97,12 +87,28 @@ def _ids(predictions: Sequence[Prediction]) -> list[str]:
 
 
 def _parts(measured: Mapping[str, Any]) -> list[Table]:
-    groups = {name: found for name, found in measured.items() if isinstance(found, Mapping) and name not in NOT_GROUPS}
-    return [_part(name, members) for name, members in groups.items() if len(members) > 1]
+    found = []
+    for name, members in measured.items():
+        if _is_group(members) and name not in SHOWN:
+            means = {"mean of categories": measured["macro"]} if name == "category" and "macro" in measured else {}
+            found += [_part(name, {**members, **means})] if len(members) > 1 else []
+        elif name not in SHOWN:
+            found += more.of_unknown(name, members)
+    return found
+
+
+def _is_group(members: Any) -> bool:
+    """Whether these are the metrics of groups of samples: each has at least one metric that is shown for a group."""
+    if not isinstance(members, Mapping) or not members:
+        return False
+    return all(isinstance(row, Mapping) and set(DETAILS) & set(row) for row in members.values())
 
 
 def _part(name: str, members: Mapping[str, Mapping[str, Estimate]]) -> Table:
-    rows = [(member, [_short(found[metric]) for metric in DETAILS]) for member, found in members.items()]
+    rows = [
+        (member, [_short(found[metric]) if metric in found else MISSING for metric in DETAILS])
+        for member, found in members.items()
+    ]
     return Table(title=f"By {name}", note="", columns=DETAILS, rows=rows)
 
 
@@ -110,20 +116,6 @@ def _short(estimate: Estimate) -> Cell:
     """Write an estimate with its interval as a hint."""
     long = cell(estimate)
     return Cell(text=long.text, hint=long.interval or long.hint)
-
-
-def cell(estimate: Estimate) -> Cell:
-    """Write an estimate with its interval.
-
-    >>> cell({"value": 0.8125, "low": 0.75, "high": 0.9})
-    Cell(text='0.812', interval='0.750–0.900', hint='', direction='')
-    >>> cell({"value": None, "reason": "no normal sample"}).hint
-    'no normal sample'
-    """
-    if estimate["value"] is None:
-        return replace(MISSING, hint=estimate["reason"])
-    interval = f"{estimate['low']:.3f}–{estimate['high']:.3f}" if "low" in estimate else ""
-    return Cell(text=f"{estimate['value']:.3f}", interval=interval)
 
 
 def _change(metric: str, estimate: Estimate) -> Cell:

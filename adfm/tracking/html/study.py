@@ -9,9 +9,12 @@ from typing import Any
 
 from adfm.config.run_folder import write_whole
 from adfm.tracking.arms import Arm
-from adfm.tracking.html import charts, curves, report
+from adfm.tracking.html import charts, curves, page
 from adfm.tracking.html.charts import Series
-from adfm.tracking.html.results import Table
+from adfm.tracking.html.results import DETAILS
+from adfm.tracking.html.table import MISSING, Table, cell
+from adfm.tracking.html.table import Cell as Shown
+from adfm.tracking.study import Cell
 
 Records = Sequence[Mapping[str, Any]]
 LOOKS = {"val/balanced_accuracy": "balanced accuracy", "val/box_iou": "box IoU"}
@@ -19,12 +22,46 @@ LOOKS = {"val/balanced_accuracy": "balanced accuracy", "val/box_iou": "box IoU"}
 NOTE = "change since start, ± deviation over seeds"
 
 
-def write(path: Path, *, title: str, lead: str, arms: Sequence[Arm], tables: Sequence[Table], text: str) -> None:
-    """Write the page: no server, no network. `text` is the sweep's file, shown at the end."""
+def write(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    arms: Sequence[Arm],
+    tables: Sequence[Table],
+    text: str,
+    cells: Sequence[Cell] = (),
+) -> None:
+    """Write the page: no server, no network. `text` is the sweep's file, shown at the end with a row for each cell."""
     panels = [curves.panel(name, NOTE, drawn) for name, drawn in drawings(arms)]
-    page = report.environment().get_template("study.html")
-    content = {"title": title, "lead": lead, "tables": tables, "panels": panels, "text": text}
-    write_whole(path, page.render(**content, **report.assets()))
+    content = {
+        "title": title,
+        "lead": lead,
+        "tables": tables,
+        "panels": panels,
+        "runs": runs_table(cells),
+        "text": text,
+    }
+    page.write(path, "study.html", content)
+
+
+def runs_table(cells: Sequence[Cell]) -> Table | None:
+    """Set every cell of the sweep in a row: its choices, data set and metrics; dashes where a run is missing."""
+    if not cells:
+        return None
+    metrics = [name for name in DETAILS if any(name in one.metrics for one in cells)]
+    rows = [
+        (
+            one.run,
+            [
+                *(Shown(text=value) for value in (*one.choices.values(), one.dataset or MISSING.text)),
+                *(cell(one.metrics[name]) if name in one.metrics else MISSING for name in metrics),
+            ],
+        )
+        for one in cells
+    ]
+    columns = [*cells[0].choices, "dataset", *metrics]
+    return Table(title="Runs of the sweep", note=f"{len(cells)} cells", columns=columns, rows=rows, verbatim=True)
 
 
 def write_figure(path: Path, arms: Sequence[Arm]) -> bool:
