@@ -93,7 +93,7 @@ def nodes_of(
     config.defect_types = None if types is None else list(types)
     node, template, known = settings_of(config, ["reasoning"] if isinstance(reasoning, str) else [])
     return (
-        model if isinstance(model, DictConfig) else node,
+        OmegaConf.create(plain(model if isinstance(model, DictConfig) else node)),  # it leaves what it refers to
         reasoning if isinstance(reasoning, DictConfig) else template,
         known,
     )
