@@ -255,7 +255,7 @@ class CalibrateConfig(InspectConfig):
 
 @dataclass
 class ReportConfig:
-    """The page of a run, or the table of a study."""
+    """The page of a run, the table of a study, or two runs side by side."""
 
     run: str | None = None
     """A run's folder; None takes the newest of `runs`."""
@@ -268,6 +268,12 @@ class ReportConfig:
         ]
     )
     """Columns of that table."""
+    compare: list[str] | None = None
+    """Two folders of evaluated runs; `compare RUN_A RUN_B` says the same."""
+    on: str | None = None
+    """The data set of that comparison, also as `dataset=`; None takes every one that both were evaluated on."""
+    out: str | None = None
+    """The folder for compare.html and compare.json; None takes `compare/<first run>` in the second run's folder."""
 
 
 @dataclass

@@ -52,10 +52,11 @@ class Alarms:
         """Take up the watch at the run's resume point; only rank 0 writes and announces."""
         if not run.is_main:
             return
-        self._path = run.folder.path / "events.jsonl"
-        told = jsonl.read(self._path) if self._path.exists() else []
+        path: Path = run.folder.path / "events.jsonl"
+        told = jsonl.read(path) if path.exists() else []
         self._announced = {(one["alarm"], one["state"]) for one in told if one["step"] > run.step}
-        jsonl.cut(self._path, run.step)
+        jsonl.cut(path, run.step)
+        self._path = path
         self._catch_up(run, [one for one in told if one["step"] <= run.step])
 
     def _catch_up(self, run: Any, told: list[dict[str, Any]]) -> None:

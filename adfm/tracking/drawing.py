@@ -34,10 +34,11 @@ def picture(
     """
     small, scale = _scaled(image)
     draw = ImageDraw.Draw(small)
-    for boxes, colour in layers.values():
+    widths = range(2 * len(layers), 0, -2)  # what is drawn later does not hide an equal box
+    for (boxes, colour), width in zip(layers.values(), widths, strict=True):
         for x0, y0, x1, y1 in boxes:
             left, right, top, bottom = (edge * scale for edge in (min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)))
-            draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
+            draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
     return _with_text(small, layers, lines)
 
 

@@ -7,20 +7,21 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from tqdm import tqdm
+from rich.console import Console
 
+from adfm.tracking.live import LiveTable
 from adfm.types import StepRecord
 
 
 class Progress:
-    """A progress bar with the time left; where the output is not a terminal, a plain line every `every` steps.
+    """A live table of the newest steps; where the output is not a terminal, a plain line every `every` steps.
 
-    It shows the mean reward, and the validation metric that chooses the best checkpoint whenever it is measured.
+    A line has the mean reward, and the validation metric that chooses the best checkpoint whenever it is measured.
     """
 
     def __init__(self, every: int = 10) -> None:
         self.every = every
-        self._bar: tqdm[Any] | None = None
+        self._table: LiveTable | None = None
         self._run: Any = None
         self._started = 0.0
 
@@ -30,41 +31,45 @@ class Progress:
             return
         self._run = run
         self._started = time.monotonic()
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=run.steps, initial=run.step, desc="train", unit="step", dynamic_ncols=True)
+        if sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal:
+            self._table = LiveTable(
+                title=run.folder.path.name,
+                steps=run.steps,
+                chosen_by=run.config["evaluate"]["metric"],
+                pace=self._pace,
+                done=run.step,
+            )
 
     def after_step(self, record: StepRecord) -> None:
-        """Show the step, its mean reward and the time left."""
+        """Show the step."""
         if self._run is None:
             return
+        if self._table is not None:
+            self._table.after_step(record)
+            return
         validation = self._validation(record)
-        if self._bar is not None:
-            if validation:
-                self._bar.write(f"step {record.step}: {validation}", file=sys.stderr)
-            self._bar.set_postfix_str(_reward(record), refresh=False)
-            self._bar.update(record.step - self._bar.n)
-        elif validation or record.step % self.every == 0 or record.step == self._run.steps:
-            parts = [f"step {record.step}/{self._run.steps}", _reward(record), validation, self._pace(record)]
+        if validation or record.step % self.every == 0 or record.step == self._run.steps:
+            parts = [f"step {record.step}/{self._run.steps}", _reward(record), validation, self._pace(record.step)]
             print("  ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
     def after_run(self) -> None:
-        """Leave the finished bar on its own line."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Leave the finished table where it is."""
+        if self._table is not None:
+            self._table.stop()
+            self._table = None
 
     def _validation(self, record: StepRecord) -> str:
         metric = self._run.config["evaluate"]["metric"]
         value = record.metrics.get(f"val/{metric}")
         return "" if value is None else f"val {metric} {value:.3f}"
 
-    def _pace(self, record: StepRecord) -> str:
+    def _pace(self, step: int) -> str:
         """Say how long a step takes and how long the rest will; nothing before the first step."""
-        made = record.step - self._run.step
+        made = step - self._run.step
         if made == 0:
             return ""
         per_step = (time.monotonic() - self._started) / made
-        left = timedelta(seconds=round(per_step * (self._run.steps - record.step)))
+        left = timedelta(seconds=round(per_step * (self._run.steps - step)))
         return f"{per_step:.2f} s/step  {left} left"
 
 

@@ -100,7 +100,7 @@ class Alert:
 
         if wandb.run is None:
             return
-        level = wandb.AlertLevel.WARN if event.state == "ringing" else wandb.AlertLevel.INFO
+        level = "WARN" if event.state == "ringing" else "INFO"
         wandb.run.alert(title=f"{event.alarm} {event.state}", text=event.line(), level=level)
 
 
