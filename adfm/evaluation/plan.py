@@ -48,6 +48,8 @@ class Plan:
     """Of the bootstrap; 0 gives no intervals."""
     calibrate: bool = False
     """Whether to show also what the score decides at the threshold that is best on val."""
+    baselines: tuple[str, ...] = ("always_normal", "always_anomalous", "trivial_detector")
+    """Rows of detectors without a model on the same samples: names of `baselines.BASELINES`."""
     answering: str = "text"
     """`text`, or `logits` for the most likely letter without a word written."""
 
@@ -110,6 +112,11 @@ class Plan:
     def choosing_samples(self) -> list[Sample]:
         """Samples to choose a threshold on: of val, or of train where val is what is evaluated."""
         return runner.subset(self.dataset.split("train" if self.split == "val" else "val"), CHOOSING_SAMPLES)
+
+    def normal_samples(self) -> list[Sample]:
+        """Normal samples that a baseline may remember: of train, or of val where train is what is evaluated."""
+        known = self.dataset.split("val" if self.split == "train" else "train")
+        return runner.subset([sample for sample in known if not sample.anomalous], CHOOSING_SAMPLES)
 
     @property
     def asks_mmad(self) -> bool:

@@ -15,7 +15,7 @@ Truth = Callable[[Prediction], Bool[np.ndarray, "height width"] | None]
 """The true mask of an anomalous prediction's sample, in the size of its image; None where the data has none."""
 
 
-def true_masks(samples: Sequence[Sample]) -> Truth:
+def truth_of(samples: Sequence[Sample]) -> Truth:
     """Read true masks through the samples that were predicted.
 
     What it gives raises DataError for a prediction about another sample, and where a mask file is missing or broken.

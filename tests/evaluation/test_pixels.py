@@ -12,7 +12,7 @@ from adfm.errors import DataError
 from adfm.evaluation import metrics, pixels
 from adfm.evaluation.inspection import Draw
 from adfm.evaluation.prediction import Prediction
-from adfm.evaluation.truth import true_masks
+from adfm.evaluation.truth import truth_of
 from adfm.types import Sample
 
 
@@ -172,7 +172,7 @@ def test_counts_of_levels_give_what_all_pixels_give(seed: int) -> None:
 
 
 def test_true_masks_are_read_through_the_samples(samples: list[Sample]) -> None:
-    truth = true_masks(samples)
+    truth = truth_of(samples)
     size = {"width": 112, "height": 84}
     mask = truth(predicted(3, True, True, **size))
     assert mask is not None
