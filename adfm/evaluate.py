@@ -10,9 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.config.run_folder import RunFolder, checkpoint_hash, newest
+from adfm.data.leaks import guard_evaluation
 from adfm.errors import ConfigError
-from adfm.evaluation.comparison import compare
-from adfm.evaluation.plan import Plan, data_set_names
 
 PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", "resamples", "calibrate")
 """Keys that go to the plan as they are."""
@@ -22,16 +21,23 @@ PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", 
 def main(config: DictConfig) -> None:
     """Evaluate, print the table, and say where the numbers lie."""
     check(config)
+    from adfm.evaluation.comparison import compare  # torch takes seconds, and a wrong config is told before
+    from adfm.evaluation.plan import Plan
+
     OmegaConf.resolve(config)  # its nodes are taken out of it
     subject = _checkpoint(config) if config.checkpoint is not None else _run(config)
     settings = {name: config[name] for name in PLAN}
     plan = Plan.of(subject.pop("nodes"), count=config.samples, **settings)
-    print(compare(plan, **subject))
+    kept = subject.pop("kept")
+    leaked = guard_evaluation(plan.dataset, plan.split, plan.samples(), kept=kept, mode=config.leaks)
+    print(compare(plan, **subject, leaked=leaked))
     print(f"\n{subject['folder'] / plan.folder_name}")
 
 
 def _run(config: DictConfig) -> dict[str, Any]:
     """Take a run's own groups, except where the command names others, and its exported weights."""
+    from adfm.evaluation.plan import data_set_names
+
     run = RunFolder(Path(config.run)) if config.run is not None else newest(Path(config.runs))
     own = run.config
     exported = run.path / "export" / config.which
@@ -46,6 +52,7 @@ def _run(config: DictConfig) -> dict[str, Any]:
         "before": start if config.before else None,
         "folder": run.path / "eval",
         "trained_on": data_set_names(own.dataset),
+        "kept": run.data,
     }
 
 
@@ -62,6 +69,7 @@ def _checkpoint(config: DictConfig) -> dict[str, Any]:
         "nodes": {name: config[name] for name in ("dataset", "reasoning", "masks")},
         "after": OmegaConf.merge(config.model, {"path": config.checkpoint, "revision": None}),
         "before": None,
+        "kept": None,
         "folder": Path(config.runs) / "checkpoints" / name.replace("/", "--") / "eval",
     }
 

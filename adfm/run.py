@@ -21,6 +21,7 @@ from adfm.config.compose import build
 from adfm.config.environment import environment
 from adfm.config.run_folder import RunFolder, write_whole
 from adfm.data import manifest
+from adfm.data.leaks import guard_evaluation
 from adfm.evaluation import comparison, runner
 from adfm.evaluation.plan import Plan, data_set_names, model_config
 from adfm.evaluation.score import SCORES
@@ -273,12 +274,10 @@ def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
         plan = Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
         trained = copy.deepcopy(config.model)
         trained.path, trained.revision = str(folder.path / "export" / config.evaluate.which), None
-        trained_on = data_set_names(config.dataset)
-        print(
-            comparison.compare(
-                plan, after=trained, before=config.model, folder=folder.path / "eval", trained_on=trained_on
-            )
-        )
+        mode = "off" if config.leaks == "off" else "warn"  # a run that has ended is not stopped
+        leaked = guard_evaluation(plan.dataset, plan.split, plan.samples(), kept=folder.data, mode=mode)
+        known = {"trained_on": data_set_names(config.dataset), "leaked": leaked}
+        print(comparison.compare(plan, after=trained, before=config.model, folder=folder.path / "eval", **known))
     write_whole(folder.summary_path, json.dumps(best_metrics, indent=2))
     page = report.write(folder.path)
     folder.complete(config.steps)

@@ -134,6 +134,9 @@ class EvaluationConfig:
     """Show also what the score decides at the threshold that is best on val."""
     before: bool = True
     """Evaluate also what the run started from."""
+    leaks: str = "warn"
+    """`error`, `warn` or `off`: what becomes of images that the run trained on, or that the training part of the
+    evaluated data set has where that is not known."""
     resamples: int = 1000
     """Of the bootstrap behind the 95% intervals; 0 gives none."""
     batch: int = 32
@@ -144,6 +147,7 @@ class EvaluationConfig:
         require(
             self,
             one_of(self, "which", CHECKPOINTS),
+            one_of(self, "leaks", LEAKS),
             one_of(self, "split", ("train", "val", "test")),
             one_of(self, "score", SCORES),
             one_of(self, "answering", ("text", "logits")),
@@ -282,6 +286,9 @@ class MmadScoreConfig:
 
     answers: str | None = None
     """A JSON list as MMAD's released evaluation writes: `image`, `question_type`, `correct_answer`, `gpt_answer`."""
+    reading: str | None = None
+    """`strict`, `official` or `anomalyr1`: how `gpt_answer` is read where it is what a model wrote; None takes it
+    as the letter that released evaluations put there. See `adfm.reasoning.readers`."""
     scoring: str = "strict"
     """`official` or `strict`: which table `out` gets; both are printed. See `adfm.evaluation.mmad.rules`."""
     out: str | None = None
@@ -293,7 +300,13 @@ class MmadScoreConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self, one_of(self, "scoring", ("official", "strict")), *at_least(self, 0, "resamples"))
+        readings = ("strict", "official", "anomalyr1")
+        require(
+            self,
+            ("reading", self.reading in (None, *readings), f"one of {', '.join(readings)}, or null"),
+            one_of(self, "scoring", ("official", "strict")),
+            *at_least(self, 0, "resamples"),
+        )
 
 
 COMMANDS: dict[str, type] = {

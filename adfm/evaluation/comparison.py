@@ -21,7 +21,7 @@ import torch
 from omegaconf import DictConfig
 
 from adfm.config.run_folder import write_whole
-from adfm.data.leaks import in_domain
+from adfm.data.leaks import Leaks, leaf_names, training_label
 from adfm.errors import DataError
 from adfm.evaluation import metrics, prediction, runner, tables
 from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, thresholded
@@ -39,14 +39,22 @@ MIXED = "data set"
 
 
 def compare(
-    plan: Plan, *, after: DictConfig, before: DictConfig | None, folder: Path, trained_on: Sequence[str] = ()
+    plan: Plan,
+    *,
+    after: DictConfig,
+    before: DictConfig | None,
+    folder: Path,
+    trained_on: Sequence[str] = (),
+    leaked: Leaks | None = None,
 ) -> str:
     """Evaluate a checkpoint into `folder/<dataset>`, one into `folder/before/<dataset>`; return the tables.
 
-    `after` and `before` are `model` config nodes, `trained_on` the data sets that lie between them, as far as known.
+    `after` and `before` are `model` config nodes, `trained_on` the data sets that lie between them, as far as known,
+    and `leaked` what of the evaluated samples was found among theirs.
     """
+    trained = training_label(trained_on, ["mmad"] if plan.asks_mmad else leaf_names(plan.dataset), leaked)
     if plan.asks_mmad:
-        return _compare_on_mmad(plan, after=after, before=before, folder=folder, trained_on=trained_on)
+        return _compare_on_mmad(plan, after=after, before=before, folder=folder, trained=trained)
     baselines, notes = baseline_predictions(plan)
     columns: dict[str, Any] = {}
     sides = {"before": (before, folder / "before"), "after": (after, folder)}
@@ -57,25 +65,23 @@ def compare(
             predictions[side] = predict(
                 plan, node, target, title=f"{plan.split}, {side}" if before is not None else plan.split
             )
-            found = publish(plan, node, target, predictions[side], baselines)
+            known = trained if side == "after" else ""
+            found = publish(plan, node, target, predictions[side], baselines, trained=known)
             drop_partial(target)
             columns[side if before is not None else "model"] = found["overall"]
     if len(predictions) == 2:
         columns["change"] = metrics.difference(
             predictions["before"], predictions["after"], boxes=plan.asks_boxes, resamples=plan.resamples
         )
-    text = [tables.caption(found), tables.comparison(columns | found["baselines"]), *notes]
+    caption = "\n".join(filter(None, (tables.caption(found), trained)))
+    text = [caption, tables.comparison(columns | found["baselines"]), *notes]
     text += [tables.groups(name, found[name]) for name in (MIXED, "category", "bin") if len(found.get(name, {})) > 1]
     return "\n\n".join(text)
 
 
-def _compare_on_mmad(
-    plan: Plan, *, after: DictConfig, before: DictConfig | None, folder: Path, trained_on: Sequence[str]
-) -> str:
+def _compare_on_mmad(plan: Plan, *, after: DictConfig, before: DictConfig | None, folder: Path, trained: str) -> str:
     """Let each side answer MMAD; nothing is scored beside the answers, and no detector without a model is compared."""
     plan = replace(plan, score=NoScore(), reward=None, calibrate=False)
-    seen = [name for name in trained_on if in_domain(name, "mmad")]
-    trained = f"in-domain: {', '.join(seen)}" if seen else f"no: {', '.join(trained_on)}" if trained_on else ""
     written = f"{plan.template.name}, {getattr(plan.template, 'reading', 'own')} reading"
     text = []
     for side, node, parent in (("before", before, folder / "before"), ("after", after, folder)):
@@ -147,8 +153,13 @@ def publish(
     folder: Path,
     predictions: Sequence[Prediction],
     baselines: Mapping[str, Sequence[Prediction]],
+    *,
+    trained: str = "",
 ) -> dict[str, Any]:
-    """Measure predictions and baselines, write `metrics.json` and return what it says."""
+    """Measure predictions and baselines, write `metrics.json` and return what it says.
+
+    `trained` is what `training_label` says of the checkpoint and this data.
+    """
     rows = dict(baselines)
     if plan.calibrate:
         chosen = prediction.read(folder / "threshold.jsonl")
@@ -162,6 +173,7 @@ def publish(
         "synthetic": "synthetic" in plan.dataset.name,
         "split": plan.split,
         "score": plan.score.name,
+        "trained": trained,
         "decoding": dict(plan.decoding.settings),
         "key": key_of(plan, node),
         **measured,

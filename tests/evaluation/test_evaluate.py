@@ -3,19 +3,23 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from evaluation_support import Squares
 from omegaconf import OmegaConf
 
 from adfm.config.compose import compose
+from adfm.data import manifest
 from adfm.evaluate import main
 
 SMALL = ["model.completion_tokens=12", "model.prompt_tokens=600"]
 
 
 @pytest.fixture
-def run(checkpoint: Path, tmp_path: Path) -> Path:
+def run(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a run that started from, and exported, the random checkpoint."""
+    monkeypatch.setenv("ADFM_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "runs" / "adfm-00000000"
     (folder / "export").mkdir(parents=True)
     (folder / "export" / "last").symlink_to(checkpoint)
@@ -42,6 +46,21 @@ def test_the_newest_run_on_its_own_data(
     assert printed.rstrip().endswith(str(run / "eval" / "squares"))
     assert json.loads((run / "eval" / "squares" / "metrics.json").read_text())["samples"] == 6
     assert (run / "eval" / "before" / "squares" / "predictions.jsonl").is_file()
+
+
+def test_what_the_run_trained_on_is_said_in_table_and_metrics(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    squares = Squares(str(run.parents[1] / "data"))
+    moved = SimpleNamespace(name="squares", split=lambda part: squares.split("test")[:2] if part == "train" else [])
+    manifest.store(moved, run / "data")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch, f"run={run}", "leaks=error")
+    assert "leaks between parts: 2 same file" in capsys.readouterr().err
+    evaluate(monkeypatch, f"run={run}", "resamples=0", "before=false")
+    label = json.loads((run / "eval" / "squares" / "metrics.json").read_text())["trained"]
+    assert label.startswith("in-domain: squares; shown in training: 2 same file")
+    assert f"\n{label}\n" in capsys.readouterr().out
 
 
 def test_a_checkpoint_folder(

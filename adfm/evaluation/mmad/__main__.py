@@ -23,7 +23,7 @@ def main(config: DictConfig) -> None:
     check(config)
     if config.answers is None:
         raise ConfigError("answers: has no value; set it with answers=<a JSON file in MMAD's released format>")
-    answers = read_answers(Path(config.answers))
+    answers = read_answers(Path(config.answers), config.reading)
     others = published(None if config.published is None else Path(config.published))
     found = tables(answers, resamples=config.resamples)
     images = len({answer.image for answer in answers})

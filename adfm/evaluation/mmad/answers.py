@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adfm.data.mmad import DETECTION, FOLDED, LETTERS, TYPES
 from adfm.errors import DataError
+from adfm.reasoning.readers import READERS
 
 __all__ = ["DETECTION", "FOLDED", "LETTERS", "TYPES", "Answer", "read_answers"]
 
@@ -49,12 +51,16 @@ class Answer:
         return self.chosen is not None and self.chosen == self.correct
 
 
-def read_answers(path: Path) -> list[Answer]:
+def read_answers(path: Path, reading: str | None = None) -> list[Answer]:
     """Read a file in the released format: a JSON list of entries, or an object with that list under `answers`.
 
     An entry has `image`, `question_type` (texts that are not empty), `correct_answer` and `gpt_answer` (a letter;
     any other text or null where there is none). Other keys are ignored. The order is kept, as the released scorer
     depends on it.
+
+    Released evaluations write the letter that they read. Where `gpt_answer` is what a model wrote instead, `reading`,
+    one of `adfm.reasoning.readers.READERS`, makes the letter of it and of the entry's `question`, whose `options`
+    map letters to texts.
 
     Raises:
         DataError: the file or one of its entries cannot be used; names the file, the entry (from 1) and the reason.
@@ -68,7 +74,26 @@ def read_answers(path: Path) -> list[Answer]:
         raise DataError(f"{path}: must be a JSON list with one entry per question")
     if not entries:
         raise DataError(f"{path}: holds no answers")
-    return [_answer(entry, f"{path}, entry {number}") for number, entry in enumerate(entries, start=1)]
+    answers = []
+    for number, entry in enumerate(entries, start=1):
+        place = f"{path}, entry {number}"
+        answer = _answer(entry, place)
+        answers.append(answer if reading is None else _read(answer, _options(entry, place), reading))
+    return answers
+
+
+def _read(answer: Answer, options: Mapping[str, str], reading: str) -> Answer:
+    return replace(answer, chosen=READERS[reading](answer.chosen, options), read_by=f"{reading} reading")
+
+
+def _options(entry: Mapping[str, Any], place: str) -> dict[str, str]:
+    question = entry.get("question")
+    options = question.get("options") if isinstance(question, dict) else None
+    if not isinstance(options, dict) or not options or not all(isinstance(text, str) for text in options.values()):
+        raise DataError(
+            f"{place}: 'question' must have 'options', letter to text, for reading= to read what was written"
+        )
+    return options
 
 
 def _answer(entry: Any, place: str) -> Answer:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adfm.errors import DataError
+from adfm.config.compose import check, compose
+from adfm.errors import ConfigError, DataError
 from adfm.evaluation.mmad import read_answers
+from adfm.reasoning.readers import READERS
 
 ENTRY = {
     "image": "VisA/candle/test/good/000.JPG",
@@ -62,6 +64,32 @@ def test_what_cannot_be_used_is_named_with_file_entry_and_reason(content, messag
         read_answers(file)
     assert str(error.value).startswith(str(file))
     assert message in str(error.value)
+
+
+RAW = ENTRY | {
+    "question": {"text": "Is there a defect?", "options": {"A": "Yes.", "B": "No."}},
+    "gpt_answer": "<think>A candle, dented</think><answer>B</answer>",
+}
+
+
+def test_what_a_model_wrote_is_read_by_a_named_reading(tmp_path: Path):
+    file = tmp_path / "answers.json"
+    file.write_text(json.dumps([RAW, RAW | {"gpt_answer": "A dent"}, RAW | {"gpt_answer": None}]))
+    letters = {name: [answer.chosen for answer in read_answers(file, name)] for name in READERS}
+    assert letters == {"strict": ["B", None, None], "official": ["B", "A", None], "anomalyr1": ["B", None, None]}
+    assert {answer.read_by for answer in read_answers(file, "anomalyr1")} == {"anomalyr1 reading"}
+    assert read_answers(file)[0].chosen == RAW["gpt_answer"]
+    for question in (None, "?", {"text": "?"}, {"options": {}}, {"options": {"A": 1}}):
+        file.write_text(json.dumps([RAW, RAW | {"question": question}]))
+        with pytest.raises(DataError, match=r"answers.json, entry 2: 'question' must have 'options'"):
+            read_answers(file, "strict")
+
+
+def test_the_readings_are_those_that_the_command_takes():
+    for name in READERS:
+        check(compose("mmad_score", [f"reading={name}"]))
+    with pytest.raises(ConfigError, match="reading is 'mine'; it must be one of strict, official, anomalyr1, or null"):
+        check(compose("mmad_score", ["reading=mine"]))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
