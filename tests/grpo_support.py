@@ -27,6 +27,7 @@ def model_config(folder: Path, **changes: object) -> SimpleNamespace:
         "gradient_checkpointing": False,
         "feature_cache_mb": 64,
         "feature_cache_disk": False,
+        "feature_cache_disk_gb": 1.0,
         "prompt_tokens": 512,
         "frames": FRAMES[json.loads((folder / "config.json").read_text())["model_type"]],
     }

@@ -35,7 +35,8 @@ NOT_IDENTITY = (
     *("model.path", "model.revision", "dataset.root", "dataset.manifest"),
     *("dataset.datasets.*.root", "dataset.datasets.*.manifest"),
     # changes cost, not results
-    *("model.gradient_checkpointing", "model.feature_cache_mb", "model.feature_cache_disk"),
+    *("model.gradient_checkpointing", "model.feature_cache_mb"),
+    *("model.feature_cache_disk", "model.feature_cache_disk_gb"),
     *("model.token_budget", "model.prompt_tokens"),
     *("model.zero_stage", "model.offload"),
     # counts where it is used: in optimizer, rollout and the run itself

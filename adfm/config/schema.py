@@ -109,6 +109,8 @@ class ModelConfig:
     """Megabytes of memory for image features of a frozen tower."""
     feature_cache_disk: bool = True
     """Whether these features are also kept on disk, for what does not fit and for later runs."""
+    feature_cache_disk_gb: float = 100
+    """Gigabytes on disk for all models and runs that share the cache folder; the least recently used go first."""
     learning_rate: float = MISSING
     warmup_steps: int = 0
     steps: int = MISSING
@@ -135,6 +137,7 @@ class ModelConfig:
             *at_least(self, 1, *counts),
             *at_least(self, 0, "feature_cache_mb", "warmup_steps"),
             ("max_pixels", self.max_pixels >= self.min_pixels, f"at least min_pixels = {self.min_pixels}"),
+            ("feature_cache_disk_gb", self.feature_cache_disk_gb > 0, "above 0; feature_cache_disk=false keeps none"),
             ("learning_rate", self.learning_rate > 0, "above 0"),
             ("zero_stage", self.zero_stage in (0, 1, 2, 3), "0, 1, 2 or 3"),
         )

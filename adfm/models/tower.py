@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
+from adfm.models.disk_store import DiskStore
 from adfm.models.images import ImageKey, ImageReader
 from adfm.models.vision_cache import MemoryStore, VisionCache
 
@@ -47,16 +47,16 @@ class VisionTower:
         reader: Makes the patches of an image.
         trains: Whether any of its weights train: then features carry gradients and only patches are remembered.
         memory_bytes: Limit of what is remembered in memory.
-        folder: Where features of a frozen tower are kept on disk; None for nowhere.
+        disk: Where features of a frozen tower are kept on disk; None for nowhere.
     """
 
     def __init__(
-        self, base: Any, reader: ImageReader, *, trains: bool, memory_bytes: int, folder: Path | None = None
+        self, base: Any, reader: ImageReader, *, trains: bool, memory_bytes: int, disk: DiskStore | None = None
     ) -> None:
         self.base = base
         self.reader = reader
         self.trains = trains
-        self.cache = VisionCache(memory_bytes, folder, self._fingerprint)
+        self.cache = VisionCache(memory_bytes, disk, self._fingerprint)
         self._patches = MemoryStore(memory_bytes)
         self.visual.patch_embed.proj.__class__ = PatchProjection
         if not trains:

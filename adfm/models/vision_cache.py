@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from jaxtyping import Shaped
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from adfm.models.disk_store import DiskStore
 from adfm.models.images import ImageKey
 
 
@@ -61,27 +58,26 @@ class MemoryStore:
 class VisionCache:
     """Features by image: memory first, then disk.
 
-    An entry on disk is named after the image's bytes, its grid and `fingerprint`, and carries its own name and a
-    checksum; one that does not match both (torn, corrupted, copied from elsewhere) is made again, never used.
+    An entry on disk is named after the image's bytes, its grid and `fingerprint`.
 
     Args:
         memory_bytes: Limit of what is kept in memory.
-        folder: Where entries lie on disk; None keeps nothing on disk.
+        disk: Keeps entries on disk; None keeps nothing there.
         fingerprint: Names everything else the features depend on (processor settings, tower weights, dtype). Called at
-            most once, and only with a folder, since hashing the weights of a large tower takes seconds.
+            most once, and only with a disk, since hashing the weights of a large tower takes seconds.
     """
 
-    def __init__(self, memory_bytes: int, folder: Path | None, fingerprint: Callable[[], str]) -> None:
+    def __init__(self, memory_bytes: int, disk: DiskStore | None, fingerprint: Callable[[], str]) -> None:
         self.memory = MemoryStore(memory_bytes)
-        self.folder = folder
+        self.disk = disk
         self._make_fingerprint = fingerprint
         self._fingerprint: str | None = None
 
     def get(self, key: ImageKey) -> Shaped[Tensor, "level token channel"] | None:
         """Return the features of an image on the CPU, or None if they have to be made."""
         features = self.memory.get(key)
-        if features is None and self.folder is not None:
-            features = self._load(key)
+        if features is None and self.disk is not None:
+            features = self.disk.get(self.name(key))
             if features is not None:
                 self.memory.put(key, features)
         return features
@@ -89,42 +85,11 @@ class VisionCache:
     def put(self, key: ImageKey, features: Shaped[Tensor, "level token channel"]) -> None:
         """Keep the features of an image."""
         self.memory.put(key, features)
-        if self.folder is not None:
-            self._save(key, features)
+        if self.disk is not None:
+            self.disk.put(self.name(key), features)
 
-    def entry(self, key: ImageKey) -> Path:
-        """Return where the features of an image lie on disk."""
-        if self.folder is None:
-            raise ValueError("this cache keeps nothing on disk")
+    def name(self, key: ImageKey) -> str:
+        """Return what the features of an image are called on disk."""
         if self._fingerprint is None:
             self._fingerprint = self._make_fingerprint()
-        name = hashlib.sha256(f"{key.digest} {key.grid} {self._fingerprint}".encode()).hexdigest()
-        return self.folder / name[:2] / f"{name}.safetensors"
-
-    def _load(self, key: ImageKey) -> Tensor | None:
-        path = self.entry(key)
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata, features = file.metadata() or {}, file.get_tensor("features")
-        except FileNotFoundError:
-            return None
-        except (SafetensorError, OSError):
-            path.unlink(missing_ok=True)
-            return None
-        if metadata != _metadata(path, features):
-            path.unlink(missing_ok=True)
-            return None
-        return features
-
-    def _save(self, key: ImageKey, features: Tensor) -> None:
-        path = self.entry(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        features = features.contiguous()
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            file.write(save({"features": features}, metadata=_metadata(path, features)))
-        Path(file.name).replace(path)
-
-
-def _metadata(path: Path, features: Tensor) -> dict[str, str]:
-    content = features.contiguous().view(torch.uint8).numpy().tobytes()
-    return {"entry": path.stem, "checksum": hashlib.sha256(content).hexdigest()}
+        return hashlib.sha256(f"{key.digest} {key.grid} {self._fingerprint}".encode()).hexdigest()

@@ -13,6 +13,7 @@ from peft import PeftModel
 
 from adfm.models import checkpoint, training
 from adfm.models.card import Card, write_card
+from adfm.models.disk_store import DiskStore
 from adfm.models.encode import EncodedPrompt, Encoder
 from adfm.models.images import ImageKey, ImageReader
 from adfm.models.tower import EncoderOutputs, VisionTower
@@ -22,6 +23,7 @@ from adfm.types import Frames, Prompt
 __all__ = ["VLM", "EncodedPrompt", "ImageKey"]
 
 MEGABYTE = 2**20
+GIGABYTE = 2**30
 
 
 class VLM:
@@ -72,12 +74,13 @@ class VLM:
         training.freeze(base, config.freeze if train else training.EVERYTHING)
         limits = {"min_pixels": config.min_pixels, "max_pixels": config.max_pixels}
         reader = ImageReader.load(source.path, revision=source.revision, **limits)
+        disk_bytes = int(config.feature_cache_disk_gb * GIGABYTE)
         tower = VisionTower(
             base,
             reader,
             trains=any(weight.requires_grad for weight in base.model.visual.parameters()),
             memory_bytes=config.feature_cache_mb * MEGABYTE,
-            folder=default_folder() if config.feature_cache_disk else None,
+            disk=DiskStore(default_folder(), disk_bytes) if config.feature_cache_disk else None,
         )
         encoder = Encoder(
             checkpoint.load_tokenizer(source),

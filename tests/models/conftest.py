@@ -47,6 +47,7 @@ def make_config(family: str, folder: Path) -> Callable[..., SimpleNamespace]:
             "gradient_checkpointing": False,
             "feature_cache_mb": 16,
             "feature_cache_disk": False,
+            "feature_cache_disk_gb": 1.0,
             "prompt_tokens": 512,
         }
         return SimpleNamespace(**(fields | changes))
