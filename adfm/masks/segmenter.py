@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -22,7 +22,7 @@ Window = tuple[int, int, int, int]
 class Segmenter(Protocol):
     """Finds the pixels of the defect in each box."""
 
-    name: str
+    name: ClassVar[str]
     """As in `masks=`."""
 
     @property
@@ -45,7 +45,7 @@ def no_segmenter() -> None:
 class BoxMasks:
     """The box itself as mask."""
 
-    name = "box"
+    name: ClassVar[str] = "box"
     settings: Mapping[str, Any] = {}
 
     def __call__(self, image: Picture, boxes: Sequence[Box]) -> Masks:
