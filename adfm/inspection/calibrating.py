@@ -63,9 +63,10 @@ def calibrate(
         confidence: Likewise.
 
     Raises:
-        ConfigError: the way of scoring gives no score.
+        ConfigError: the way of scoring gives no score, or images of a manifest are asked about in another way.
         DataError: images cannot be read, or the scores make no threshold or probability.
     """
+    _check_prompts(inspector, [*normals, *anomalous])
     normal = scores(inspector, normals, "normal images")
     chosen = threshold(
         [[normal[place] for place in group] for group in together],
@@ -126,3 +127,14 @@ def told(calibration: Calibration) -> str:
             f"which {curve.anomalous} in {curve.anomalous + curve.normal} are anomalous, as here."
         )
     return "\n".join(lines)
+
+
+def _check_prompts(inspector: Inspector, sources: Sequence[Source]) -> None:
+    """Refuse rows of a manifest that change the prompt: a calibration is for the one that its settings say."""
+    category, knowledge = (inspector.scoring[name] for name in ("category", "knowledge"))
+    for source in sources:
+        if source.category not in (None, category) or source.knowledge not in (None, knowledge) or source.references:
+            raise ConfigError(
+                f"{source.path}: its row in the manifest names another category, knowledge or references than the "
+                "command, and a calibration is for one prompt; calibrate each category by itself with category=..."
+            )

@@ -7,7 +7,6 @@ A model keeps one calibration for each way of scoring, thus one for each categor
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from scipy.optimize import minimize
 
 from adfm.errors import ConfigError, DataError
 from adfm.inspection.checkpoints import folder_of
+from adfm.inspection.folder import key_of
 from adfm.inspection.threshold import Threshold
 from adfm.models.card import NAME, Card, read_card, write_card
 
@@ -90,19 +90,10 @@ class Calibration:
     date: str
     """When it was made, in UTC, as ISO 8601 writes it."""
 
-    def alarm(self, score: float) -> bool:
-        """Say whether a score is called anomalous: strictly above the threshold."""
-        return score > self.threshold.value
-
     @property
     def key(self) -> str:
         """16 hex digits that name its settings."""
         return key_of(self.settings)
-
-
-def key_of(settings: Mapping[str, Any]) -> str:
-    """Name settings by 16 hex digits."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def home(path: str) -> Path:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,13 @@ def test_images_that_cannot_be_read_are_named(checkpoint: Path, images: Path, tm
         calibrated(inspector(checkpoint), found)
     with pytest.raises(DataError, match=r"[ab]\.png: cannot be decoded"):
         calibrating.independent(found, max_false_alarm=None, confidence=0.95, similarity=0.98)
+
+
+def test_a_manifest_of_another_category_is_refused(checkpoint: Path, images: Path) -> None:
+    screws = [replace(source, category="screw") for source in sources.find(images / "bad")]
+    with pytest.raises(ConfigError, match=r"0\.png: its row in the manifest names another category"):
+        calibrated(inspector(checkpoint), screws)
+    assert calibrated(inspector(checkpoint, category="screw"), screws).settings["category"] == "screw"
 
 
 @pytest.mark.parametrize(

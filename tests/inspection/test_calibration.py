@@ -17,7 +17,6 @@ from adfm.inspection import calibration
 from adfm.inspection.calibration import Calibration, Probability, probability
 from adfm.inspection.threshold import (
     Threshold,
-    best_false_alarm,
     groups,
     most_above,
     normals_needed,
@@ -220,10 +219,3 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     shutil.rmtree(gone)
     with pytest.raises(ConfigError, match="gone: the calibration cannot be stored with the model"):
         calibration.store(gone, calibrated(), otherwise=CARD)
-
-
-def test_an_alarm_is_strictly_above() -> None:
-    """The promise counts on it: with ties an image at the threshold is no alarm."""
-    assert not calibrated().alarm(1.5)
-    assert calibrated().alarm(1.5000001)
-    assert best_false_alarm(59, 0.95) < 0.05
