@@ -22,7 +22,7 @@ Part = UInt8[np.ndarray, "rows columns 3"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classical:
-    """What at least two of Otsu, watershed and felzenszwalb call defect; large boxes go their own way.
+    """What at least two of Otsu, watershed and felzenszwalb call defect; large boxes can go their own way.
 
     An empty result becomes the box. The cost of a box depends on its size, and no more than `pixels` of it count.
     experiments/masks_from_boxes measures it against its parts and against the raw box.
@@ -56,7 +56,7 @@ class Classical:
     min_size: int = 10
     within: float = 0.8
     large_from: float = 0.25
-    large: Literal["vote", "box", "chan_vese"] = "chan_vese"
+    large: Literal["vote", "box", "chan_vese"] = "vote"
     steps: int = 30
     smoothing: int = 1
 

@@ -64,10 +64,10 @@ class Single(Classical):
 METHODS: dict[str, Segmenter] = {
     "box": BoxMasks(),
     **{name: Single(method=name) for name in ("ellipse", "otsu", "watershed", "felzenszwalb", "chan_vese")},
-    "vote": Classical(large="vote"),
+    "classical": Classical(),
     "vote, box from 12 %": Classical(large="box", large_from=LARGE),
     "vote, chan_vese from 12 %": Classical(large="chan_vese", large_from=LARGE),
-    "classical": Classical(),
+    "vote, chan_vese from 25 %": Classical(large="chan_vese"),
 }
 
 
