@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Plan:
     """Of the bootstrap; 0 gives no intervals."""
     calibrate: bool = False
     """Whether to show also what the score decides at the threshold that is best on val."""
-    baselines: tuple[str, ...] = ("always_normal", "always_anomalous", "trivial_detector")
+    baselines: Sequence[str] = ("always_normal", "always_anomalous", "trivial_detector")
     """Rows of detectors without a model on the same samples: names of `baselines.BASELINES`."""
     answering: str = "text"
     """`text`, or `logits` for the most likely letter without a word written."""
