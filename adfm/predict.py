@@ -25,9 +25,9 @@ def main(config: DictConfig) -> None:
     check(config)
     OmegaConf.resolve(config)
     out = Path(config.out).expanduser()
-    found = sources.find(config.images, out=out)
-    inspector = Inspector.of(config, threshold=config.threshold, masks=config.masks)
     try:
+        found = sources.find(config.images, out=out)
+        inspector = Inspector.of(config, threshold=config.threshold, masks=config.masks)
         summary = run.predict(inspector, found, out, batch=config.batch, fresh=config.fresh)
     except KeyboardInterrupt:
         print(f"\nInterrupted. The same command goes on with what {out} lacks.", file=sys.stderr)

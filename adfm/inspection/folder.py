@@ -92,7 +92,8 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
     file = path / SETTINGS
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        if differing := sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name)):
+        now = json.loads(json.dumps(settings))
+        if differing := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
             raise ConfigError(
                 f"out={path} was made with other settings ({', '.join(differing)}); "
                 "take another folder, or drop what is there with fresh=true"

@@ -246,11 +246,12 @@ class Inspector:
     def _readable(
         self, batch: Sequence[Source], samples: Mapping[int, Sample], done: dict[int, Inspected]
     ) -> dict[int, Sample]:
-        """Return the samples whose image can be decoded; say of the others that theirs cannot."""
+        """Return the samples whose image and references can be decoded; say of the others what cannot."""
         readable = {}
         for place, sample in samples.items():
             try:
-                read_image(sample.image)
+                for file in (sample.image, *sample.references):
+                    read_image(file)
             except DataError as error:
                 done[place] = self._failed(batch[place], error)
             else:
@@ -263,10 +264,10 @@ class Inspector:
         references = source.references
         if self._references is not None and not references:
             references = self._references.of(source.path)
-        if self._wording.get("references") and not references:
+        if len(references) < (wanted := self._wording.get("references", 0)):
             raise ConfigError(
-                f"{source.name}: the template shows {self._wording['references']} normal images beside each image; "
-                "give references=<folder of normal images>, or set reasoning.references=0"
+                f"{source.name}: the template shows {wanted} normal images beside each image, and there are "
+                f"{len(references)}; give references=<folder of normal images>, or set reasoning.references"
             )
         return Sample(
             id=source.name,

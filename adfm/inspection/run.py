@@ -17,12 +17,13 @@ from tqdm import tqdm
 from adfm.config.environment import environment
 from adfm.config.run_folder import write_whole
 from adfm.data.cache import Digests
-from adfm.errors import DataError
+from adfm.errors import ConfigError, DataError
 from adfm.inspection import outputs, overlay
 from adfm.inspection.folder import Folder, key_of
 from adfm.inspection.inspected import Inspected
 from adfm.inspection.inspector import Inspector
 from adfm.inspection.sources import Source
+from adfm.tracking.html import prediction as page
 
 
 def predict(
@@ -39,9 +40,8 @@ def predict(
         missing = resume(folder, sources, batch)
         started, tokens = time.perf_counter(), 0
         pace = 0.1 if sys.stderr.isatty() else 15.0
-        bar = tqdm(total=len(sources), initial=len(sources) - len(missing), desc="predict", unit="image")
-        bar.mininterval = pace
-        with bar:
+        known = len(sources) - len(missing)
+        with tqdm(total=len(sources), initial=known, desc="predict", unit="image", mininterval=pace) as bar:
             for first in range(0, len(missing), batch):
                 found = inspector.inspect_sources(missing[first : first + batch])
                 folder.add([_row(folder.path, inspector.about, one) for one in found])
@@ -56,6 +56,9 @@ def resume(folder: Folder, sources: Sequence[Source], batch: int) -> list[Source
 
     If there are such sources, the rows after the last whole batch are dropped too. So every batch has the members that
     it has without a kill, and its numbers have the same last digits.
+
+    Raises:
+        ConfigError: there are rows, and none of them is of these images.
     """
     by_name = {source.name: source for source in sources}
     with Digests() as digests:
@@ -64,6 +67,11 @@ def resume(folder: Folder, sources: Sequence[Source], batch: int) -> list[Source
             for row in folder.rows
             if (source := by_name.get(row["path"])) and _digest(digests, source.path) == row["sha256"]
         ]
+    if folder.rows and not kept:
+        raise ConfigError(
+            f"out={folder.path} holds the results of other images; take another folder, or drop what is there with "
+            "fresh=true"
+        )
     if len({row["path"] for row in kept}) < len(sources):
         kept = kept[: len(kept) // batch * batch]
     folder.keep(kept)
@@ -88,6 +96,7 @@ def finish(
         "timing": dict(times),
     }
     write_whole(folder.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+    page.write(folder.path)
     return summary
 
 
@@ -109,7 +118,7 @@ def told(summary: Mapping[str, Any], out: Path) -> str:
     if times["images"]:
         pace = f"{times['images_per_second']:.2f} images/s, {times['tokens_per_second']:.0f} tokens/s"
         lines.append(f"{times['images']} inspected now in {times['seconds']:.1f} s: {pace}")
-    return "\n".join([*lines, str(out / "predictions.csv")])
+    return "\n".join([*lines, f"{out / 'predictions.csv'}\n{out / 'index.html'}"])
 
 
 def _row(folder: Path, about: Mapping[str, Any], one: Inspected) -> dict[str, Any]:

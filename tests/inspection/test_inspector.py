@@ -17,8 +17,11 @@ from adfm.inspection.calibration import Calibration, Probability
 from adfm.inspection.checkpoints import settings_of
 from adfm.inspection.inspected import Inspected
 from adfm.inspection.inspector import Inspector
+from adfm.inspection.sources import Source
 from adfm.inspection.threshold import Threshold
 from adfm.models.card import read_card, write_card
+
+NAMES = ("3.png", "2 broken.png")
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +166,17 @@ def test_references_and_knowledge_are_shown(checkpoint: Path, parts: Path, tmp_p
     assert len({one.prompt for one in (bare, shown, told)}) == 3
     assert len({one.score for one in (bare, shown, told)}) == 3
     node = compose("predict", ["reasoning.references=1"]).reasoning
-    with pytest.raises(ConfigError, match="shows 1 normal images beside each image; give references="):
+    with pytest.raises(ConfigError, match="shows 1 normal images beside each image, and there are 0; give references="):
         Inspector(checkpoint, reasoning=node).inspect(parts / "0.png")
+
+
+def test_a_reference_that_is_broken_is_said_of_the_images_that_show_it(checkpoint: Path, parts: Path) -> None:
+    node = compose("predict", ["reasoning.references=1"]).reasoning
+    inspector = Inspector(checkpoint, reasoning=node)
+    shown = {name: Source(path=parts / "0.png", name=name, references=(parts / name,)) for name in NAMES}
+    whole, broken = inspector.inspect_sources([shown[name] for name in NAMES])
+    assert (whole.error, whole.references) == (None, (parts / "3.png",))
+    assert "2 broken.png: cannot be decoded" in (broken.error or "")
 
 
 def test_several_samples_are_drawn_and_greedy_has_none(checkpoint: Path, parts: Path) -> None:

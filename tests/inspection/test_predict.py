@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspection_support import content, rows
+from inspection_support import content, image, rows
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -123,9 +123,11 @@ def test_done_images_are_not_inspected_again(
 def test_what_the_user_can_mend_is_said_and_nothing_is_lost(
     predict: Predict, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    other = image(tmp_path / "other" / "0.png")
     predict("threshold=0")
     capsys.readouterr()
     for arguments, message in [
+        ([f"images={other}", "threshold=0"], "holds the results of other images"),
         (["threshold=1"], "was made with other settings (threshold)"),
         (["threshold=maybe"], "threshold is 'maybe'; it must be a number, auto or null"),
         ([f"images={parts / 'nothing'}"], "there is no such file or folder"),
