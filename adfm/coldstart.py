@@ -14,7 +14,6 @@ from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.config.run_folder import write_whole
 from adfm.errors import ConfigError
-from adfm.supervised.run import DONE, ColdStart, checkpoint_folder
 
 UNCOMPARED = ("command", "engine", "fresh")
 """Keys that may differ when an unfinished cold start goes on."""
@@ -24,6 +23,8 @@ UNCOMPARED = ("command", "engine", "fresh")
 def main(config: DictConfig) -> None:
     """Train the cold start of a config, or go on with it, and say where its checkpoint lies."""
     check(config)
+    from adfm.supervised.run import DONE, ColdStart, checkpoint_folder  # torch takes seconds
+
     folder = Path(config.output)
     config.command = shlex.join(["python", "-m", "adfm.coldstart", *sys.argv[1:]])
     if config.fresh and folder.exists():

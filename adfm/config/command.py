@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from adfm.config.command_help import command_help
 from adfm.config.compose import COMPOSITION_ERRORS, conf_folder, explain
+from adfm.config.overrides import quoted
 from adfm.errors import AdfmError
 
 USER_ERROR = 2
@@ -34,6 +36,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra's errors arrive here
+            OmegaConf.register_new_resolver("command_help", partial(command_help, config_name), replace=True)
+            sys.argv[1:] = map(quoted, sys.argv[1:])
             try:
                 hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
             except COMPOSITION_ERRORS as error:

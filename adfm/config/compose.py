@@ -16,13 +16,14 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 import adfm
 from adfm.config.command_schemas import COMMANDS
+from adfm.config.overrides import quoted, refusal
 from adfm.config.rules import reading_problems, rule_problems
 from adfm.config.schema import RangeError, TrainConfig
 from adfm.config.signatures import did_you_mean, signature_problems
@@ -53,7 +54,7 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     inside = GlobalHydra.instance().is_initialized()
     with nullcontext() if inside else hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         try:
-            return hydra.compose(config_name, list(overrides))
+            return hydra.compose(config_name, [quoted(override) for override in overrides])
         except COMPOSITION_ERRORS as error:
             raise ConfigError(explain(error)) from error
 
@@ -61,6 +62,8 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
 def explain(error: Exception) -> str:
     """Say what Hydra or OmegaConf found wrong, in one message, and what was probably meant."""
     cause = error.__cause__ or error
+    if isinstance(error, OverrideParseException):
+        return refusal(error)
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return _unknown("option", f"{group}={option}", error.options)

@@ -25,7 +25,9 @@ from adfm.data.order import balanced
 from adfm.evaluation.plan import model_config
 from adfm.grpo.distributed import Ranks
 from adfm.models import tiny
+from adfm.models.card import Card, write_card
 from adfm.models.vlm import VLM, EncodedPrompt
+from adfm.reasoning.defect_types import defect_types
 from adfm.supervised.dense import DensePretraining
 from adfm.supervised.grounding import Grounding
 from adfm.supervised.images import LabelledImages, kinds_of, load
@@ -47,8 +49,10 @@ class ColdStart:
         """Read the folder's config and build what all stages share."""
         self.folder = folder
         self.config: DictConfig = OmegaConf.load(folder / "config.yaml")  # pyright: ignore[reportAttributeAccessIssue]
+        plain: Any = OmegaConf.to_container(self.config, resolve=True)
         dataset: Dataset = build(self.config.dataset)
         self.fingerprint = dataset.fingerprint
+        self.card = Card.of(plain["model"], plain["reasoning"], defect_types(dataset))
         train = dataset.split("train")
         self.samples: Parts = {"train": balanced(train) if self.config.balanced else train, "val": dataset.split("val")}
         self.templates: Templates = {
@@ -93,6 +97,7 @@ class ColdStart:
             "environment": environment(),
         }
         if self.ranks.rank == 0:
+            write_card(output, self.card)
             for place in (output, self.folder):
                 write_whole(place / DONE, json.dumps(told, indent=2) + "\n")
         return told

@@ -18,6 +18,12 @@ ROOT_NEEDED = (
     *("coco", "dagm2007", "deeppcb", "elpv", "folder", "kolektor_sdd", "kolektor_sdd2", "neu_det", "real_iad"),
 )
 """Data sets that lie where the user says."""
+NEEDED = {
+    "rewards": ["input=completions.jsonl", "output=rewards.jsonl"],
+    "predict": ["images=photos", "out=inspected"],
+    "calibrate": ["normals=photos"],
+}
+"""What has no default."""
 GROUPS = ["dataset", "debug", "engine", "experiment", "logger", "model", "objective", "optimizer", "reasoning"]
 GROUPS += ["reward", "rollout", "sampling"]
 
@@ -36,7 +42,7 @@ def overrides_of(group: str, option: str) -> list[str]:
 
 
 def test_every_group_is_tested() -> None:
-    assert {folder.name for folder in conf_folder().iterdir() if folder.is_dir()} == {*GROUPS, "recipe"}
+    assert {folder.name for folder in conf_folder().iterdir() if folder.is_dir()} == {*GROUPS, "recipe", "masks"}
 
 
 @pytest.mark.parametrize("recipe", options("recipe"))
@@ -56,13 +62,14 @@ def test_methods_scales_and_debug_overlays_combine(experiment: str, debug: str, 
     check(compose("train", [f"experiment={experiment}", f"debug={debug}", f"model={model}"]))
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "rewards"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command: str) -> None:
-    check(compose(command))
+    check(compose(command, NEEDED.get(command, [])))
 
 
-def test_rewards_needs_its_files() -> None:
-    check(compose("rewards", ["input=completions.jsonl", "output=rewards.jsonl"]))
+@pytest.mark.parametrize("masks", options("masks"))
+def test_every_kind_of_masks_composes_and_binds(masks: str) -> None:
+    check(compose("predict", [*NEEDED["predict"], f"masks={masks}"]))
 
 
 @pytest.mark.parametrize(

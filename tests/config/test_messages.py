@@ -95,7 +95,7 @@ WRONG = {
         ["model.offload=true"],
         "model.offload needs sharded optimizer states; use model.zero_stage=2, or model.offload=false",
     ),
-    "no override": (["steps"], "Error parsing override 'steps'\nmissing EQUAL at '<EOF>'"),
+    "no override": (["steps"], "steps: is no override, as in key=value (missing EQUAL at '<EOF>')"),
 }
 
 

@@ -9,8 +9,11 @@ from evaluation_support import Squares
 from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import compose
+from adfm.errors import ConfigError
 from adfm.evaluation import comparison, prediction
-from adfm.evaluation.comparison import Plan, compare, model_config
+from adfm.evaluation.baselines import baseline_predictions
+from adfm.evaluation.comparison import compare
+from adfm.evaluation.plan import Plan, key_of, model_config
 from adfm.models.vlm import VLM
 
 
@@ -49,10 +52,13 @@ def test_before_and_after_are_written_and_shown(nodes: dict, model: DictConfig, 
         "direct",
         False,
     )
-    assert set(found["baselines"]) == {"always_normal", "trivial_detector", "score at val threshold"}
+    assert set(found["baselines"]) == {
+        *("always_normal", "always_anomalous", "trivial_detector", "score at val threshold"),
+    }
     assert found["baselines"]["trivial_detector"]["auroc"]["value"] == 1.0
     assert found["baselines"]["trivial_detector"]["box_iou"]["value"] is None
     assert found["overall"]["box_iou"]["value"] == 0.0
+    assert found["overall"]["region_recall_0.1"]["value"] == 0.0  # the true masks were read
     assert "| metric " in text
     assert all(f"| {name} " in text for name in ("before", "after", "change", *found["baselines"]))
     predictions = prediction.read(tmp_path / "eval" / "squares" / "predictions.jsonl")
@@ -78,6 +84,94 @@ def test_a_finished_evaluation_is_not_made_again(
         compare(Plan.of(nodes), after=model, before=None, folder=tmp_path)
 
 
+def test_whatever_decides_a_prediction_is_in_its_key(nodes: dict, model: DictConfig) -> None:
+    masks = {"masks": OmegaConf.create({"_target_": "adfm.masks.segmenter.BoxMasks"})}
+    plans = [
+        Plan.of(nodes),
+        Plan.of(nodes, score="direct"),
+        Plan.of(nodes, draws=4),
+        Plan.of(nodes, draws=5),
+        Plan.of(nodes, draws=4, seed=1),
+        Plan.of(nodes, draws=4, temperature=0.5),
+        Plan.of(nodes | masks),
+        Plan.of(nodes, answering="logits"),
+    ]
+    assert len({key_of(plan, model) for plan in plans}) == len(plans)
+    unread = Plan.of(nodes, seed=1, temperature=0.5, batch=3, resamples=0)  # nothing is drawn by a greedy one
+    assert key_of(unread, model) == key_of(plans[0], model)
+    nodes["dataset"].count = 8
+    assert key_of(Plan.of(nodes), model) != key_of(plans[0], model)
+
+
+@pytest.fixture
+def loaded(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is there without loading or checking it, and nothing is compared with it."""
+    monkeypatch.setattr(comparison.VLM, "load", lambda *_, **__: vlm)
+    monkeypatch.setattr(comparison.selfcheck, "check_fast_path", lambda *_, **__: None)
+    monkeypatch.setattr(comparison, "baseline_predictions", lambda *_: ({}, []))
+
+
+@pytest.mark.usefixtures("loaded")
+def test_draws_of_another_seed_are_never_taken_for_these(
+    nodes: dict, model: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draws(seed: int, folder: Path) -> list[Any]:
+        compare(Plan.of(nodes, draws=2, seed=seed, resamples=0), after=model, before=None, folder=folder)
+        return [one.draws for one in prediction.read(folder / "squares" / "predictions.jsonl")]
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    alone = draws(1, tmp_path / "alone")
+    assert draws(0, tmp_path / "both") != alone
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            draws(2, tmp_path / "both")
+    assert draws(1, tmp_path / "both") == alone
+    assert sorted(path.name for path in (tmp_path / "both" / "squares").iterdir()) == [
+        "metrics.json",
+        "predictions.jsonl",
+    ]
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize("stopped", ["publish", "drop_partial", "prediction.write"])
+def test_an_evaluation_that_is_stopped_near_its_end_only_ends(
+    nodes: dict, model: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str
+) -> None:
+    """Nothing is inspected again, the threshold's samples neither, and the files are the same."""
+
+    def run(folder: Path) -> dict[str, bytes]:
+        plan = Plan.of(nodes, score="direct", resamples=0, calibrate=True)
+        compare(plan, after=model, before=None, folder=folder)
+        return {path.name: path.read_bytes() for path in (folder / "squares").iterdir()}
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adfm.evaluation.runner.time.perf_counter", lambda: 0.0)
+    whole = run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"adfm.evaluation.comparison.{stopped}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "stopped")
+    monkeypatch.setattr("adfm.evaluation.runner.inspect", stop)
+    assert run(tmp_path / "stopped") == whole
+    assert set(whole) == {"metrics.json", "predictions.jsonl", "threshold.jsonl"}
+
+
+def test_what_cannot_be_evaluated_is_refused_before_anything_is_built(nodes: dict) -> None:
+    masks = {"masks": OmegaConf.create({"_target_": "adfm.masks.segmenter.BoxMasks"})}
+    with pytest.raises(ConfigError, match="use draws=1"):
+        Plan.of(nodes, draws=2, answering="logits")
+    with pytest.raises(ConfigError, match="use masks=none"):
+        Plan.of(nodes | masks, answering="logits")
+    nodes["reasoning"] = compose("train", ["reasoning=single_stage"]).reasoning
+    with pytest.raises(ConfigError, match="masks=box needs boxes, which reasoning=single_stage"):
+        Plan.of(nodes | masks)
+
+
 def test_another_part_has_a_folder_of_its_own(nodes: dict, model: DictConfig, tmp_path: Path) -> None:
     plan = Plan.of(nodes, split="val", count=3, resamples=0)
     compare(plan, after=model, before=None, folder=tmp_path)
@@ -89,9 +183,16 @@ def test_without_both_classes_in_val_the_trivial_detector_is_missed(
 ) -> None:
     plan = Plan.of(nodes)
     monkeypatch.setattr(Plan, "choosing_samples", lambda plan: plan.samples()[:2])
-    rows, notes = comparison.baseline_predictions(plan)
-    assert set(rows) == {"always_normal"}
+    rows, notes = baseline_predictions(plan.baselines, plan.samples(), plan.choosing_samples(), plan.normal_samples())
+    assert set(rows) == {"always_normal", "always_anomalous"}
     assert "both classes" in notes[0]
+
+
+def test_normals_are_not_of_the_evaluated_part(nodes: dict) -> None:
+    for split, other in (("test", "train"), ("val", "train"), ("train", "val")):
+        plan = Plan.of(nodes, split=split)
+        assert [one.image.parent.name for one in plan.normal_samples()] == [other] * 3
+        assert not any(one.anomalous for one in plan.normal_samples())
 
 
 def test_the_word_synthetic(nodes: dict, model: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from adfm.config.compose import compose
 from adfm.data import manifest
 from adfm.evaluate import main
+from adfm.evaluation import prediction
 
 SMALL = ["model.completion_tokens=12", "model.prompt_tokens=600"]
 
@@ -63,6 +64,23 @@ def test_what_the_run_trained_on_is_said_in_table_and_metrics(
     assert f"\n{label}\n" in capsys.readouterr().out
 
 
+def test_several_draws_with_masks(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["draws=2", "temperature=0.8", "seed=3", "masks=box", "before=false", "resamples=0", "samples=3"]
+    evaluate(monkeypatch, f"run={run}", *settings)
+    assert "score=answer" in capsys.readouterr().out
+    found = prediction.read(run / "eval" / "squares" / "predictions.jsonl")
+    assert [len(one.draws) for one in found] == [2, 2, 2]
+    assert [one.mask is not None and one.mask["size"] for one in found] == [[84, 112]] * 3
+    assert json.loads((run / "eval" / "squares" / "metrics.json").read_text())["decoding"] == {
+        "name": "draws",
+        "count": 2,
+        "temperature": 0.8,
+        "seed": 3,
+    }
+
+
 def test_a_checkpoint_folder(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +100,10 @@ def test_a_checkpoint_folder(
         (["run=nowhere"], "nowhere is not a run folder"),
         (["runs=nowhere"], "there is no run in nowhere"),
         (["score=certain"], "score"),
+        (["score=samples"], "score"),
+        (["draws=0"], "draws is 0"),
+        (["draws=2", "temperature=0"], "temperature is 0"),
+        (["masks=magic"], "masks"),
     ],
 )
 def test_what_the_user_can_mend_is_said_in_one_message(
