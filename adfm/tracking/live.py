@@ -93,7 +93,7 @@ def columns_of(shown: list[dict[str, float]], validation: tuple[str, ...]) -> Ma
     rewards = sorted(name for name in logged if name.startswith("reward/") and name.endswith("_mean"))
     terms = {name: name.removeprefix("reward/").removesuffix("_mean") for name in rewards}
     total = {name: "reward" for name in terms if name == "reward/total_mean"}
-    looks = {name: name.removeprefix("val/").replace("_", " ") for name in validation if name in logged}
+    looks = {name: name.replace("/", " ").replace("_", " ") for name in validation if name in logged}
     pace = {"tokens_per_second": "tokens/s"} if "tokens_per_second" in logged else {}
     return total | {name: title for name, title in terms.items() if name not in total} | looks | pace
 

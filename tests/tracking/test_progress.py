@@ -51,7 +51,7 @@ def test_a_live_table_in_a_terminal(
     run_steps(FakeRun(tmp_path, step=3, steps=12), range(4, 13))
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err).rpartition("step ")[0]
     shown = [line.split() for line in last.splitlines()]
-    assert ["step", "reward", "box", "iou"] in shown
+    assert ["step", "reward", "val", "box", "iou"] in shown
     assert ["6", "1.250", "0.375"] in shown
     assert ["11", "1.250", "0.375"] in shown
 
@@ -65,7 +65,7 @@ def test_the_table_shows_terms_and_the_last_validation(monkeypatch: pytest.Monke
         table.after_step(StepRecord(step=step, groups=(), metrics=earned))
     table.stop()
     lines = [line.split() for line in drawn(table).splitlines()]
-    assert ["step", "reward", "format", "balanced", "accuracy", "box", "iou", "tokens/s"] in lines
+    assert ["step", "reward", "format", "val", "balanced", "accuracy", "val", "box", "iou", "tokens/s"] in lines
     rows = [line for line in lines if line and line[0].isdigit()]
     assert rows == [[str(step), "1.500", "1.000", "0.750", "0.500", "2,346"] for step in range(4, 12)]
     assert lines[-1][:2] == ["step", "11/40"]
