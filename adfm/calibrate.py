@@ -6,14 +6,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.command import command
 from adfm.config.compose import check
-from adfm.inspection import calibrating, calibration, sources
-from adfm.inspection.inspector import Inspector
 
 
 @command("calibrate")
 def main(config: DictConfig) -> None:
     """Calibrate, store, and say what is promised and where it lies."""
     check(config)
+    from adfm.inspection import calibrating, calibration, sources  # torch takes seconds
+    from adfm.inspection.inspector import Inspector
+
     OmegaConf.resolve(config)
     normals = sources.find(config.normals)
     anomalous = [] if config.anomalous is None else sources.find(config.anomalous)

@@ -13,8 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.command import command
 from adfm.config.compose import check
-from adfm.inspection import run, sources
-from adfm.inspection.inspector import Inspector
 
 INTERRUPTED = 130
 
@@ -23,6 +21,9 @@ INTERRUPTED = 130
 def main(config: DictConfig) -> None:
     """Inspect, say what was found, and leave with the status that says it."""
     check(config)
+    from adfm.inspection import run, sources  # torch takes seconds, and a wrong config is told before
+    from adfm.inspection.inspector import Inspector
+
     OmegaConf.resolve(config)
     out = Path(config.out).expanduser()
     try:

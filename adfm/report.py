@@ -18,11 +18,6 @@ from omegaconf import DictConfig
 from adfm.config.command import command
 from adfm.config.run_folder import newest, write_whole
 from adfm.errors import ConfigError
-from adfm.tracking import arms, compare, study
-from adfm.tracking.html import compare as compare_page
-from adfm.tracking.html import report
-from adfm.tracking.html import study as page
-from adfm.tracking.html.arms import markdown, tables_of
 
 
 def main() -> None:
@@ -51,6 +46,9 @@ def overrides(arguments: Sequence[str]) -> list[str]:
 @command("report")
 def write(config: DictConfig) -> None:
     """Write the page or the tables, and print where they are."""
+    from adfm.tracking import study  # torch takes seconds
+    from adfm.tracking.html import report
+
     if config.compare is not None:
         _compare(config)
     elif config.study is not None:
@@ -61,6 +59,9 @@ def write(config: DictConfig) -> None:
 
 
 def _compare(config: DictConfig) -> None:
+    from adfm.tracking import compare
+    from adfm.tracking.html import compare as compare_page
+
     if len(config.compare) != 2:
         raise ConfigError("compare takes two runs: python -m adfm.report compare RUN_A RUN_B")
     first, second = map(Path, config.compare)
@@ -73,6 +74,10 @@ def _compare(config: DictConfig) -> None:
 
 
 def _tabulate(sweep: Path, metrics: list[str]) -> None:
+    from adfm.tracking import arms, study
+    from adfm.tracking.html import study as page
+    from adfm.tracking.html.arms import markdown, tables_of
+
     cells = study.cells(sweep)
     found = arms.arms(cells)
     rows = [*arms.evaluated(found), *arms.validated(found)]
