@@ -13,7 +13,7 @@ from adfm.config.run_folder import RunFolder, checkpoint_hash, newest
 from adfm.data.leaks import guard_evaluation
 from adfm.errors import ConfigError
 
-PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", "resamples", "calibrate")
+PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", "resamples", "calibrate", "baselines")
 """Keys that go to the plan as they are."""
 
 

@@ -21,6 +21,9 @@ from adfm.config.schema import (
     require,
 )
 
+BASELINES = ("always_normal", "always_anomalous", "trivial_detector", "image_deviation", "patch_neighbours")
+"""What an evaluation may set beside a model."""
+
 
 @dataclass
 class RewardsConfig:
@@ -134,6 +137,9 @@ class EvaluationConfig:
     """Show also what the score decides at the threshold that is best on val."""
     before: bool = True
     """Evaluate also what the run started from."""
+    baselines: list[str] = field(default_factory=lambda: list(BASELINES))
+    """Detectors without a model on the same images: `always_normal`, `always_anomalous`, `trivial_detector` (sharpest
+    grey edge), `image_deviation` (of grey values), `patch_neighbours` (distance to patches of normal images)."""
     leaks: str = "warn"
     """`error`, `warn` or `off`: what becomes of images that the run trained on, or that the training part of the
     evaluated data set has where that is not known."""
@@ -146,11 +152,12 @@ class EvaluationConfig:
         """Check ranges."""
         require(
             self,
-            one_of(self, "which", CHECKPOINTS),
             one_of(self, "leaks", LEAKS),
+            one_of(self, "which", CHECKPOINTS),
             one_of(self, "split", ("train", "val", "test")),
             one_of(self, "score", SCORES),
             one_of(self, "answering", ("text", "logits")),
+            ("baselines", set(self.baselines) <= set(BASELINES), f"a list of {', '.join(BASELINES)}"),
             ("samples", self.samples is None or self.samples >= 1, "at least 1, or null for all"),
             ("temperature", self.temperature > 0, "above 0; draws=1 is greedy"),
             *at_least(self, 1, "draws", "batch"),
@@ -243,7 +250,7 @@ class CalibrateConfig(InspectConfig):
     confidence: float = 0.95
     """With which the promise holds."""
     similarity: float | None = 0.98
-    """Images whose thumbnails correlate by this or more, or whose hashes agree, count as one; None counts every image."""
+    """Images count as one if their thumbnails correlate by this or more, or their hashes agree; None counts each."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -22,13 +22,13 @@ from omegaconf import DictConfig
 
 from adfm.config.run_folder import write_whole
 from adfm.data.leaks import Leaks, leaf_names, training_label
-from adfm.errors import DataError
 from adfm.evaluation import metrics, prediction, runner, tables
-from adfm.evaluation.baselines import AlwaysNormal, TrivialDetector, best_threshold, thresholded
+from adfm.evaluation.baselines import baseline_predictions, best_threshold, thresholded
 from adfm.evaluation.mmad import results
 from adfm.evaluation.plan import Plan, key_of, model_config
 from adfm.evaluation.prediction import Prediction
 from adfm.evaluation.score import NoScore
+from adfm.evaluation.truth import truth_of
 from adfm.grpo import selfcheck
 from adfm.models.vlm import VLM
 
@@ -55,7 +55,9 @@ def compare(
     trained = training_label(trained_on, ["mmad"] if plan.asks_mmad else leaf_names(plan.dataset), leaked)
     if plan.asks_mmad:
         return _compare_on_mmad(plan, after=after, before=before, folder=folder, trained=trained)
-    baselines, notes = baseline_predictions(plan)
+    baselines, notes = baseline_predictions(
+        plan.baselines, plan.samples(), plan.choosing_samples(), plan.normal_samples()
+    )
     columns: dict[str, Any] = {}
     sides = {"before": (before, folder / "before"), "after": (after, folder)}
     predictions = {}
@@ -71,11 +73,16 @@ def compare(
             columns[side if before is not None else "model"] = found["overall"]
     if len(predictions) == 2:
         columns["change"] = metrics.difference(
-            predictions["before"], predictions["after"], boxes=plan.asks_boxes, resamples=plan.resamples
+            predictions["before"],
+            predictions["after"],
+            boxes=plan.asks_boxes,
+            truth=truth_of(plan.samples()),
+            resamples=plan.resamples,
         )
     caption = "\n".join(filter(None, (tables.caption(found), trained)))
-    text = [caption, tables.comparison(columns | found["baselines"]), *notes]
+    text = [caption, tables.comparison(columns), tables.baselines(found["baselines"]), *notes]
     text += [tables.groups(name, found[name]) for name in (MIXED, "category", "bin") if len(found.get(name, {})) > 1]
+    text += [tables.confusion(found["confusion"])] if "confusion" in found else []
     return "\n\n".join(text)
 
 
@@ -165,7 +172,9 @@ def publish(
         chosen = prediction.read(folder / "threshold.jsonl")
         threshold = best_threshold([one.ranked_by for one in chosen], [one.anomalous for one in chosen])
         rows["score at val threshold"] = thresholded(predictions, threshold)
-    measured = metrics.table(predictions, boxes=plan.asks_boxes, resamples=plan.resamples)
+    measured = metrics.table(
+        predictions, boxes=plan.asks_boxes, truth=truth_of(plan.samples()), resamples=plan.resamples
+    )
     if "dataset" in measured:  # the attribute by which a mixture tells its data sets apart
         measured[MIXED] = measured.pop("dataset")
     found = {
@@ -183,14 +192,3 @@ def publish(
     }
     write_whole(folder / "metrics.json", json.dumps(found, indent=2))
     return found
-
-
-def baseline_predictions(plan: Plan) -> tuple[dict[str, list[Prediction]], list[str]]:
-    """Predict with the detectors that need no model; the second part says why one of them is missing."""
-    samples = plan.samples()
-    rows, notes = {AlwaysNormal.name: AlwaysNormal()(samples)}, []
-    try:
-        rows[TrivialDetector.name] = TrivialDetector.fit(plan.choosing_samples())(samples)
-    except DataError as error:
-        notes.append(f"No trivial detector: {error}")
-    return rows, notes

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from adfm.config.command_schemas import COMMANDS
+from adfm.config.command_schemas import BASELINES, COMMANDS
 from adfm.config.compose import build, check, compose, conf_folder, options, shipped_templates
 from adfm.config.schema import METRICS, SCORES
-from adfm.evaluation import bootstrap, score
+from adfm.evaluation import baselines, bootstrap, score
 
 ROOT_NEEDED = (
     *("magnetic_tile", "mvtec", "manifest", "mmad"),
@@ -129,3 +129,4 @@ def test_templates_are_known_by_the_option_that_makes_them() -> None:
 def test_what_can_be_chosen_by_is_what_the_evaluation_knows() -> None:
     assert set(METRICS) <= {*bootstrap.STATISTICS, "choice_accuracy"}
     assert set(SCORES) == set(score.SCORES)
+    assert set(BASELINES) == set(baselines.BASELINES)
