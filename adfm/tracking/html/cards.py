@@ -10,6 +10,7 @@ from typing import Any
 
 from adfm.evaluation import localization
 from adfm.evaluation.prediction import Prediction
+from adfm.tracking.html.layers import is_empty
 from adfm.tracking.html.mentions import written_in
 from adfm.types import Box
 
@@ -111,7 +112,7 @@ class Card:
             "true-box": bool(self.true_boxes),
             "box": any(one.boxes for one in said),
             "true-mask": self.true_mask is not None,
-            "mask": any(one.mask is not None for one in said),
+            "mask": any(one.mask is not None and not is_empty(one.mask) for one in said),
         }
         return {name: words for name, words in LAYERS.items() if there[name]}
 

@@ -30,7 +30,8 @@ def write(
         if finding.size is not None
     ]
     note = f"some of every category and type, of {len(readable)}"
-    view = gallery.view("samples", "Samples", "Samples", note, dealt(readable, MOST_CARDS), unit="sample")
+    cards = dealt(readable, MOST_CARDS)
+    view = gallery.view("samples", "Samples", "Samples", note, cards, unit="sample", first="findings first")
     page.write(path, "dataset.html", {"title": name, "text": text, "galleries": [view]})
 
 

@@ -14,6 +14,7 @@ MOST_CARDS = 500
 """Images in one gallery; `page.MOST_BYTES` holds whatever their number."""
 MOST_VALUES = 60
 """A facet with more values than that does not help anybody to find anything."""
+FIRST = "failures first"
 VERDICTS = {True: "anomalous", False: "normal", None: "unread"}
 ORDERS = (
     ("reward", "reward", "lowest reward"),
@@ -53,10 +54,12 @@ class GalleryView:
     """Least and largest reward, where they differ."""
     layers: Mapping[str, str]
     unit: str = "image"
+    first: str = FIRST
+    """What the order is in which `cards` are."""
 
     def data(self, card: Card, place: int) -> str:
         """Say, for the script, what a card is filtered and sorted by."""
-        values = {"kind": card.kinds or [card.facets.get("kind", "")]} | {
+        values = {"kind": card.kinds} | {
             name: found
             for name, found in facet_values(card).items()
             if any(facet.name == name for facet in self.facets)
@@ -64,7 +67,9 @@ class GalleryView:
         return json.dumps({"facets": values, "numbers": {"place": place, **numbers(card)}, "id": card.id})
 
 
-def view(anchor: str, short: str, title: str, note: str, found: Sequence[Card], *, unit: str = "image") -> GalleryView:
+def view(
+    anchor: str, short: str, title: str, note: str, found: Sequence[Card], *, unit: str = "image", first: str = FIRST
+) -> GalleryView:
     """Choose cards and say what they can be filtered and sorted by."""
     kept = cards.chosen(found, MOST_CARDS)
     values = [facet_values(card) for card in kept]
@@ -85,6 +90,7 @@ def view(anchor: str, short: str, title: str, note: str, found: Sequence[Card], 
         reward=(min(totals), max(totals)) if totals and min(totals) < max(totals) else None,
         layers={name: words for name, words in LAYERS.items() if any(name in card.layers for card in kept)},
         unit=unit,
+        first=first,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco
 
 from adfm.masks.rle import rle_mask
 
@@ -16,6 +17,12 @@ LONGEST_SIDE = 320
 COLOURS = {"true": (22, 163, 74), "predicted": (234, 88, 12)}
 OPACITY = 120
 """Of 255."""
+
+
+def is_empty(rle: Mapping[str, Any]) -> bool:
+    """Whether no pixel of a COCO RLE (`counts` as text) is set."""
+    encoded: Any = {**rle, "counts": rle["counts"].encode("ascii")}
+    return not coco.area(encoded)
 
 
 def mask_png(rle: Mapping[str, Any], layer: str) -> str:

@@ -18,6 +18,9 @@ MOST_OF_ONE = 60_000
 """Bytes of the largest picture, however few there are."""
 LADDER = ((320, 82), (320, 70), (256, 70), (256, 55), (192, 55), (160, 45), (128, 35), (96, 30), (64, 25))
 """Longest side in pixels and JPEG quality, from what is wanted to what always fits."""
+GONE = Markup(
+    '<text id="{}" x="{}" y="{}" font-size="{}" text-anchor="middle" fill="#7b8794">image not readable</text>'
+)
 
 Key = tuple[str, int, int]
 
@@ -60,8 +63,7 @@ class Pictures:
         path = self._path(image)
         data = None if path is None else small(path, share - 200)
         if data is None:
-            gone = '<text id="{}" class="gone" x="{}" y="{}" font-size="{}">image not readable</text>'
-            return Markup(gone).format(name, width / 2, height / 2, max(1, width / 12))
+            return GONE.format(name, width / 2, height / 2, width / 12)
         shown = '<image id="{}" href="{}" width="{}" height="{}" preserveAspectRatio="none"/>'
         return Markup(shown).format(name, data, width, height)
 

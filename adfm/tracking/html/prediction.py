@@ -35,7 +35,8 @@ def write(folder: Path) -> Path:
         found = [_card(row, root) for row in jsonl.read(file)]
     except (KeyError, TypeError) as error:
         raise DataError(f"{file}: a line is no prediction of adfm.predict ({error!r})") from error
-    view = gallery.view("images", "Images", "Images", "what could not be read first, then anomalous ones", found)
+    note = "what could not be read, then what is anomalous"
+    view = gallery.view("images", "Images", "Images", note, found, first="errors first")
     counts = {kind: sum(card.kinds == [kind] for card in found) for kind in ("anomalous", "normal", "unread", "error")}
     content = {"title": folder.name, "lead": str(folder), "counts": counts, "facts": _facts(said), "galleries": [view]}
     return page.write(folder / "index.html", "prediction.html", content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adfm.evaluation import metrics
@@ -31,6 +31,8 @@ class Result:
     """None where the data set has tables of its own."""
     parts: Sequence[Table]
     """By category and by each attribute that the evaluation groups by, then whatever else was measured."""
+    undefined: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Why metrics that `whole` leaves out have no value anywhere, and which ones these are."""
 
 
 def results(before: Mapping[str, Evaluated], after: Mapping[str, Evaluated]) -> list[Result]:
@@ -58,11 +60,15 @@ def result(dataset: str, before: Evaluated | None, after: Evaluated | None) -> R
         columns["change"] = {metric: _change(metric, estimate) for metric, estimate in changes.items()}
     for name, estimates in latest.metrics.get("baselines", {}).items():
         columns[name] = {metric: _short(estimate) for metric, estimate in estimates.items()}
-    rows = [
-        (metric, [cells.get(metric, MISSING) for cells in columns.values()]) for metric in latest.metrics["overall"]
-    ]
-    whole = Table(title=f"Results on {dataset}", note=_note(latest.metrics), columns=[*columns], rows=rows)
-    return Result(whole=whole, parts=_parts(latest.metrics))
+    names = dict.fromkeys(name for found in measured.values() for name in found["overall"])
+    rows = {metric: [cells.get(metric, MISSING) for cells in columns.values()] for metric in names}
+    known = [(metric, cells) for metric, cells in rows.items() if any(cell.text != MISSING.text for cell in cells)]
+    undefined: dict[str, list[str]] = {}
+    for metric in (metric for metric in rows if metric not in dict(known)):
+        reason = next((cell.hint for cell in rows[metric] if cell.hint), "no value")
+        undefined.setdefault(reason, []).append(metric)
+    whole = Table(title=f"Results on {dataset}", note=_note(latest.metrics), columns=[*columns], rows=known)
+    return Result(whole=whole, parts=_parts(latest.metrics), undefined=undefined)
 
 
 def _note(measured: Mapping[str, Any]) -> str:
