@@ -118,7 +118,8 @@ def _docs(schema: type) -> dict[str, str]:
     assert isinstance(definition, ast.ClassDef)
     found = {}
     for before, after in zip(definition.body, definition.body[1:], strict=False):
-        named = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
-        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+        if not isinstance(before, ast.AnnAssign) or not isinstance(before.target, ast.Name):
+            continue
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             found[before.target.id] = " ".join(str(after.value.value).split())
     return found
