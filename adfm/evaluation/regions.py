@@ -6,6 +6,7 @@ A region is a connected component of the true mask (8 neighbours), or a true box
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -62,5 +63,6 @@ def _matched(boxes: Sequence[Box], true: Sequence[Box]) -> list[int]:
     if not boxes or not true:
         return [0] * len(THRESHOLDS)
     said, regions = ([corner_and_size(box) for box in side] for side in (boxes, true))
-    best = np.asarray(coco.iou(np.array(said), np.array(regions), [0] * len(true))).max(axis=0)
+    overlaps: Any = coco.iou(said, regions, [0] * len(true))
+    best = np.asarray(overlaps).max(axis=0)
     return [int(np.count_nonzero(best >= threshold)) for threshold in THRESHOLDS]
