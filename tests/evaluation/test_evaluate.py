@@ -53,7 +53,8 @@ def test_what_the_run_trained_on_is_said_in_table_and_metrics(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     squares = Squares(str(run.parents[1] / "data"))
-    moved = SimpleNamespace(name="squares", split=lambda part: squares.split("test")[:2] if part == "train" else [])
+    parts = {"train": squares.split("test")[:2], "val": [], "test": []}
+    moved = SimpleNamespace(name="squares", split=parts.__getitem__, fingerprint=squares.fingerprint)
     manifest.store(moved, run / "data")  # pyright: ignore[reportArgumentType]
     with pytest.raises(SystemExit):
         evaluate(monkeypatch, f"run={run}", "leaks=error")
