@@ -56,6 +56,7 @@ class Folder:
         path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(path / ".lock", timeout=0):
+                _remove_drafts(path)
                 if fresh:
                     _drop(path)
                 _claim(path, settings)
@@ -102,6 +103,13 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
     if taken := [name for name in (*FILES, *FOLDERS) if (path / name).exists()]:
         raise ConfigError(f"out={path} holds files of something else ({', '.join(taken)}); take another folder")
     write_whole(file, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def _remove_drafts(path: Path) -> None:
+    """Remove what a process that died while it wrote a file left beside that file."""
+    for name in FILES:
+        for draft in (*path.glob(f"{name}.*"), *path.glob(f".{name}.*")):
+            draft.unlink()
 
 
 def _drop(path: Path) -> None:

@@ -175,7 +175,7 @@ def one_round(
 
 def told(measured: Sequence[dict[str, float]], same: int, arguments: argparse.Namespace) -> None:
     """Print the medians and keep all rounds."""
-    medians = {side: median(one[side] for one in measured) for side in measured[0]}
+    medians = {side: median(one[side] for one in measured) for side in ("generate", "inspect", "predict")}
     print("| side | images/s (median) | against generate |\n|---|---|---|")
     for side, pace in medians.items():
         ratio = median(one[side] / one["generate"] for one in measured)

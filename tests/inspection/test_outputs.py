@@ -183,6 +183,14 @@ def test_rows_that_were_added_are_found_again_without_a_line_that_was_cut_off(tm
         assert [one["path"] for one in folder.rows] == ["b", "d"]
 
 
+def test_what_a_kill_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    names = [".summary.json.4711", "predictions.jsonl.4711", ".predictions.csv.draft", ".settings.json.4711"]
+    for name in [*names, "notes.txt"]:
+        (tmp_path / name).write_text("half")
+    with Folder.opened(tmp_path, {}):
+        assert sorted(file.name for file in tmp_path.iterdir()) == [".lock", "notes.txt", "settings.json"]
+
+
 def test_pictures_of_images_that_are_gone_are_removed(tmp_path: Path) -> None:
     with Folder.opened(tmp_path, {}) as folder:
         file = image(tmp_path / "overlay" / "a.png")
