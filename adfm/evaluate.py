@@ -19,10 +19,11 @@ PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Evaluate, print the table, and say where the numbers lie."""
+    """Evaluate, print the table, write the page beside the numbers and say where it lies."""
     check(config)
     from adfm.evaluation.comparison import compare  # torch takes seconds, and a wrong config is told before
     from adfm.evaluation.plan import Plan
+    from adfm.tracking.html import evaluation as page
 
     OmegaConf.resolve(config)  # its nodes are taken out of it
     subject = _checkpoint(config) if config.checkpoint is not None else _run(config)
@@ -31,7 +32,7 @@ def main(config: DictConfig) -> None:
     kept = subject.pop("kept")
     leaked = guard_evaluation(plan.dataset, plan.split, plan.samples(), kept=kept, mode=config.leaks)
     print(compare(plan, **subject, leaked=leaked))
-    print(f"\n{subject['folder'] / plan.folder_name}")
+    print(f"\n{page.write(subject['folder'] / plan.folder_name)}")
 
 
 def _run(config: DictConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from adfm.config.run_folder import write_whole
 from adfm.data.leaks import Leaks, leaf_names, training_label
-from adfm.evaluation import metrics, prediction, runner, tables
+from adfm.evaluation import metrics, prediction, runner, tables, true_masks
 from adfm.evaluation.baselines import baseline_predictions, best_threshold, thresholded
 from adfm.evaluation.mmad import results
 from adfm.evaluation.plan import Plan, key_of, model_config
@@ -144,6 +144,7 @@ def predict(
             title=f"{title}, threshold",
         )
         prediction.write(folder / "threshold.jsonl", chosen)
+    true_masks.write(folder / true_masks.NAME, plan.samples())
     prediction.write(finished, predictions)
     return predictions
 

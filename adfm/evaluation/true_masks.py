@@ -16,14 +16,19 @@ NAME = "true_masks.jsonl"
 
 
 def write(path: Path, samples: Sequence[Sample]) -> None:
-    """Write one line for each sample with a mask: its `id`, and COCO's `size` (height, width) and `counts` as text."""
+    """Write one line for each sample with a mask: its `id`, and COCO's `size` (height, width) and `counts` as text.
+
+    Without any mask there is no file.
+    """
     lines = [
         json.dumps({"id": sample.id, **union_rle(sample.mask.read(sample.size)[None])}) + "\n"
         for sample in samples
         if sample.mask is not None
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, "".join(lines))
+    path.unlink(missing_ok=True)
+    if lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, "".join(lines))
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:

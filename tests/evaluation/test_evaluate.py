@@ -44,7 +44,7 @@ def test_the_newest_run_on_its_own_data(
     printed = capsys.readouterr().out
     assert "squares, test part: 6 images, 3 of 6 samples anomalous; score=direct" in printed
     assert "| before " in printed
-    assert printed.rstrip().endswith(str(run / "eval" / "squares"))
+    assert printed.rstrip().endswith(str(run / "eval" / "squares" / "report.html"))
     assert json.loads((run / "eval" / "squares" / "metrics.json").read_text())["samples"] == 6
     assert (run / "eval" / "before" / "squares" / "predictions.jsonl").is_file()
 

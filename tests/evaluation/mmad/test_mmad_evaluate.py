@@ -51,7 +51,8 @@ def test_a_checkpoint_answers_mmad(
     assert "| strict scoring" in printed
     assert ("| AUROC" in printed) == (answering == "logits")
     (folder,) = tmp_path.glob("checkpoints/*/eval/mmad")
-    assert {file.name for file in folder.iterdir()} == {"answers.json", "mmad.json", "predictions.jsonl"}
+    written = {"answers.json", "mmad.json", "predictions.jsonl", "report.html"}
+    assert {file.name for file in folder.iterdir()} - {"true_masks.jsonl"} == written
     assert len(prediction.read(folder / "predictions.jsonl")) == 14
     assert json.loads((folder / "mmad.json").read_text())["trained"] == ""
     monkeypatch.setattr(runner, "evaluate", lambda *_, **__: pytest.fail("it was finished"))
