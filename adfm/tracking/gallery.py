@@ -99,6 +99,7 @@ def rows(step: int, group: Group) -> list[dict[str, Any]]:
             "answer_letter": verdict.answer_letter,
             "verdict": verdict.anomalous,
             "boxes": verdict.boxes,
+            "boxes_written": verdict.boxes_written,
             "rewards": {name: float(values[index]) for name, values in group.rewards.terms.items()},
             "total": float(group.rewards.total[index]),
             "truncated": completion.truncated,
