@@ -104,7 +104,6 @@ def test_a_checkpoint_folder(
         (["score=samples"], "score"),
         (["draws=0"], "draws is 0"),
         (["draws=2", "temperature=0"], "temperature is 0"),
-        (["masks=magic"], "masks"),
     ],
 )
 def test_what_the_user_can_mend_is_said_in_one_message(
