@@ -101,7 +101,7 @@ def encoded(vlm: VLM, tmp_path: Path) -> EncodedPrompt:
     path = tmp_path / "tile.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (168, 252, 3), dtype=np.uint8)).save(path)
     key = vlm.tower.reader.key(path)
-    ids = torch.tensor([*[vlm.image_token_id] * vlm.tower.reader.token_count(key), 10, 11, 12])
+    ids = torch.tensor([*[vlm.image_token_id] * vlm.tower.reader.token_count(key.grid), 10, 11, 12])
     positions = torch.arange(len(ids)).expand(3, -1)
     return EncodedPrompt(ids, positions, len(ids), (key,))
 

@@ -153,7 +153,7 @@ def plain_logits(vlm: VLM, item: PackItem) -> list[Float[Tensor, "token vocabula
 def _pixels(vlm: VLM, encoded: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
     """Return patches and grids of all images, read anew."""
     images = [image for item in encoded for image in item.images]
-    patches = torch.cat([vlm.tower.reader.patches(image) for image in images])
+    patches = torch.cat(vlm.tower.reader.patches(images))
     return patches.to(vlm.device), torch.tensor([image.grid for image in images], device=vlm.device)
 
 

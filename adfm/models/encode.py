@@ -78,7 +78,9 @@ class Encoder:
         self._encode = lru_cache(KNOWN_PROMPTS)(self._encode_text)
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
-        """Encode a prompt, up to and including the opening of the model's turn; repeated calls are remembered.
+        """Encode a prompt, up to and including the opening of the model's turn.
+
+        Text is remembered with the grids of its images: a prompt about another image of the same size costs little.
 
         Raises:
             ConfigError: if the prompt is longer than `prompt_tokens`, or its frame is not how the tower sees the image.
@@ -87,7 +89,9 @@ class Encoder:
         text = self.tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
         if (shown := text.count(IMAGE_TOKEN)) != len(prompt.images):
             raise ValueError(f"{prompt.id}: its messages show {shown} images, it has {len(prompt.images)}")
-        encoded = self._encode(text, tuple(self.reader.key(path) for path in prompt.images))
+        images = tuple(self.reader.key(path) for path in prompt.images)
+        token_ids, positions = self._encode(text, tuple(image.grid for image in images))
+        encoded = EncodedPrompt(token_ids, positions, int(positions.max()) + 1, images)
         if len(encoded.token_ids) > self.prompt_tokens:
             raise ConfigError(
                 f"{prompt.id}: its prompt has {len(encoded.token_ids)} tokens, more than "
@@ -110,15 +114,17 @@ class Encoder:
         kept = [int(number) for number in token_ids if int(number) not in self._chat_token_ids]
         return self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    def _encode_text(self, text: str, images: tuple[ImageKey, ...]) -> EncodedPrompt:
-        remaining = iter(images)
+    def _encode_text(
+        self, text: str, grids: tuple[tuple[int, int, int], ...]
+    ) -> tuple[Int[Tensor, " prompt"], Int[Tensor, "3 prompt"]]:
+        """Give ids and positions, which depend on an image by its grid alone."""
+        remaining = iter(grids)
         token_ids: list[int] = []
         for number in self.tokenize(text):
-            image = next(remaining, None) if number == self.image_token_id else None
-            token_ids.extend([number] * (self.reader.token_count(image) if image else 1))
+            grid = next(remaining, None) if number == self.image_token_id else None
+            token_ids.extend([number] * (self.reader.token_count(grid) if grid else 1))
         ids = torch.tensor(token_ids, dtype=torch.long)
         kinds = ids.eq(self.image_token_id).int()
-        grids = torch.tensor([image.grid for image in images], dtype=torch.long) if images else None
-        positions, _ = self._rope_index(ids[None], kinds[None], image_grid_thw=grids)
-        positions = positions[:, 0]
-        return EncodedPrompt(ids, positions, int(positions.max()) + 1, images)
+        of_images = torch.tensor(grids, dtype=torch.long) if grids else None
+        positions, _ = self._rope_index(ids[None], kinds[None], image_grid_thw=of_images)
+        return ids, positions[:, 0]

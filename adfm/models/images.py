@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +38,11 @@ class ImageKey:
     """SHA-256 of the file's bytes."""
     grid: tuple[int, int, int]
     """Patches along time (1 for a still image), height and width."""
+
+    @property
+    def patch_count(self) -> int:
+        """Patches of the whole image."""
+        return math.prod(self.grid)
 
 
 class ImageReader:
@@ -80,27 +87,27 @@ class ImageReader:
             raise DataError(f"{path}: cannot read this image ({error.strerror})") from error
         return self._key(path, stat.st_mtime_ns, stat.st_size)
 
-    def token_count(self, key: ImageKey) -> int:
-        """Return how many image tokens stand for the image in a prompt."""
-        time, height, width = key.grid
-        return time * height * width // self.image_processor.merge_size**2
+    def token_count(self, grid: tuple[int, int, int]) -> int:
+        """Return how many image tokens stand for an image of so many patches in a prompt."""
+        return math.prod(grid) // self.image_processor.merge_size**2
 
     def seen_size(self, key: ImageKey) -> tuple[int, int]:
         """Return width and height in pixels of the image as the tower sees it."""
         _, height, width = key.grid
         return width * self.image_processor.patch_size, height * self.image_processor.patch_size
 
-    def patches(self, key: ImageKey) -> Float[Tensor, "patch channel"]:
-        """Decode and process an image, from the bytes its key was made from; a second time it is read again.
+    def patches(self, keys: Sequence[ImageKey]) -> list[Float[Tensor, "patch channel"]]:
+        """Decode and process images, from the bytes their keys were made from; a second time they are read again.
 
         Raises:
-            DataError: if the file cannot be decoded, or is read again and no longer the one the key was made from.
+            DataError: if a file cannot be decoded, or is read again and no longer the one its key was made from.
         """
-        pixels = read_image(key.path, self._content(key))
-        processed = self.image_processor(images=[pixels], return_tensors="pt")
-        if tuple(processed["image_grid_thw"][0].tolist()) != key.grid:
-            raise RuntimeError(f"{key.path}: the image processor made another grid than {key.grid}")
-        return processed["pixel_values"].to(torch.float32)
+        images = [read_image(key.path, self._content(key)) for key in keys]
+        processed = self.image_processor(images=images, return_tensors="pt")
+        for key, grid in zip(keys, processed["image_grid_thw"].tolist(), strict=True):
+            if tuple(grid) != key.grid:
+                raise RuntimeError(f"{key.path}: the image processor made another grid than {key.grid}")
+        return list(processed["pixel_values"].to(torch.float32).split([key.patch_count for key in keys]))
 
     def _read_key(self, path: Path, modified: int, size: int) -> ImageKey:
         content = _read(path)

@@ -7,7 +7,7 @@ DeepSpeed's, PEFT's or gradient checkpointing's business: it is not sharded, not
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 from adfm.models.disk_store import DiskStore
 from adfm.models.images import ImageKey, ImageReader
 from adfm.models.vision_cache import MemoryStore, VisionCache
+
+PATCHES_AT_ONCE = 2**13
+"""Of the images in one call of a frozen tower; a larger image has a call of its own."""
 
 EncoderOutputs = dict[str, BaseModelOutputWithPooling]
 """What the forward of a Qwen-VL model takes as `mm_encoder_outputs`."""
@@ -87,11 +90,19 @@ class VisionTower:
     def features(self, images: Sequence[ImageKey]) -> list[Float[Tensor, "level token channel"]]:
         """Return each image's features: level 0 goes in for the image tokens, the others (Qwen3-VL) are added deeper.
 
-        A frozen tower sees one image at a time, so that features never depend on what else was in the batch.
+        A frozen tower sees only the images that it does not remember, as many in one call as `PATCHES_AT_ONCE` lets.
+        No image attends to another, so what is beside it changes its features by rounding at most.
         """
         if self.trains:
             return self._run(images)
-        return [self._remembered(image) for image in images]
+        found, missing = _known(images, self.cache.get)
+        for members in _calls(missing):
+            with torch.no_grad():
+                made = self._run(members)
+            for image, features in zip(members, made, strict=True):
+                found[image] = features.cpu()
+                self.cache.put(image, found[image])
+        return [found[image].to(self.visual.device, non_blocking=True) for image in images]
 
     def encoder_outputs(self, images: Sequence[ImageKey]) -> EncoderOutputs:
         """Return the features of images as the model's forward takes them; empty without images."""
@@ -103,30 +114,22 @@ class VisionTower:
         outputs = BaseModelOutputWithDeepstackFeatures(pooler_output=levels[0], deepstack_features=levels[1:])  # pyright: ignore[reportArgumentType]
         return {"image": outputs}
 
-    def _remembered(self, image: ImageKey) -> Tensor:
-        features = self.cache.get(image)
-        if features is None:
-            with torch.no_grad():
-                features = self._run([image])[0].cpu()
-            self.cache.put(image, features)
-        return features.to(self.visual.device, non_blocking=True)
-
     def _run(self, images: Sequence[ImageKey]) -> list[Tensor]:
-        patches = torch.cat([self._read(image) for image in images]).to(self.visual.device)
+        patches = torch.cat(self._read(images)).to(self.visual.device)
         grids = torch.tensor([image.grid for image in images], device=patches.device)
         outputs = self.base.model.get_image_features(patches, grids, return_dict=True)
         levels = (outputs.pooler_output, *(getattr(outputs, "deepstack_features", None) or ()))
-        counts = [self.reader.token_count(image) for image in images]
+        counts = [self.reader.token_count(image.grid) for image in images]
         by_level = [level if isinstance(level, tuple) else level.split(counts) for level in levels]
         return [torch.stack(of_image) for of_image in zip(*by_level, strict=True)]
 
-    def _read(self, image: ImageKey) -> Tensor:
-        patches = self._patches.get(image)
-        if patches is None:
-            patches = self.reader.patches(image)
+    def _read(self, images: Sequence[ImageKey]) -> list[Tensor]:
+        found, missing = _known(images, self._patches.get)
+        for image, patches in zip(missing, self.reader.patches(missing) if missing else (), strict=True):
+            found[image] = patches
             if self.trains:
                 self._patches.put(image, patches)
-        return patches
+        return [found[image] for image in images]
 
     def _take_out(self) -> None:
         visual = self.visual.eval().requires_grad_(False)
@@ -140,3 +143,24 @@ class VisionTower:
             digest.update(name.encode())
             digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+
+def _known(
+    images: Sequence[ImageKey], get: Callable[[ImageKey], Tensor | None]
+) -> tuple[dict[ImageKey, Tensor], list[ImageKey]]:
+    """Return what is remembered of images, and which are not, each once."""
+    looked_up = {image: get(image) for image in images}
+    found = {image: tensor for image, tensor in looked_up.items() if tensor is not None}
+    return found, [image for image in looked_up if image not in found]
+
+
+def _calls(images: Sequence[ImageKey]) -> Iterator[list[ImageKey]]:
+    """Part images into the calls of the tower, in order."""
+    members: list[ImageKey] = []
+    for image in images:
+        if members and sum(one.patch_count for one in (*members, image)) > PATCHES_AT_ONCE:
+            yield members
+            members = []
+        members.append(image)
+    if members:
+        yield members

@@ -68,9 +68,9 @@ def count_processed(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     reader = vlm.tower.reader
     patches = reader.patches
 
-    def counted(key: Any) -> Any:
-        processed[key.path.name] += 1
-        return patches(key)
+    def counted(keys: Sequence[Any]) -> Any:
+        processed.update(key.path.name for key in keys)
+        return patches(keys)
 
     monkeypatch.setattr(reader, "patches", counted)
     return processed

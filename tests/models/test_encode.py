@@ -95,7 +95,10 @@ def test_extension_continues_the_positions(load: Load, make_prompt: MakePrompt) 
 
 def test_encoding_is_remembered(load: Load, make_prompt: MakePrompt) -> None:
     vlm = load(train=False)
-    assert vlm.encode(make_prompt("again", (112, 112))) is vlm.encode(make_prompt("again", (112, 112)))
+    first, second = (vlm.encode(make_prompt(name, (112, 112))) for name in ("again", "another"))
+    assert first.token_ids is second.token_ids
+    assert first.positions is second.positions
+    assert [image.path.stem[:5] for encoded in (first, second) for image in encoded.images] == ["again", "anoth"]
 
 
 def test_too_long_prompt_names_the_sample(load: Load, make_prompt: MakePrompt) -> None:

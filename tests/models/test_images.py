@@ -23,9 +23,9 @@ def test_grid_is_known_without_decoding(reader: ImageReader, tmp_path: Path, siz
     path = tmp_path / "image.jpg"
     Image.new("RGB", size, (200, 30, 60)).save(path)
     key = reader.key(path)
-    patches = reader.patches(key)
+    (patches,) = reader.patches([key])
     assert len(patches) == np.prod(key.grid)
-    assert reader.token_count(key) == len(patches) // 4
+    assert reader.token_count(key.grid) == len(patches) // 4
     width, height = reader.seen_size(key)
     assert width % reader.factor == height % reader.factor == 0
     assert width * height <= 128 * 128
@@ -36,13 +36,13 @@ def test_key_follows_the_content(reader: ImageReader, tmp_path: Path) -> None:
     Image.new("RGB", (112, 112)).save(path)
     before = reader.key(path)
     assert reader.key(path) is before
-    reader.patches(before)
+    reader.patches([before])
     Image.new("RGB", (112, 112), (9, 9, 9)).save(path)
     os.utime(path, ns=(1, 1))
     after = reader.key(path)
     assert after.digest != before.digest
     with pytest.raises(DataError, match="changed while it was in use"):
-        reader.patches(before)
+        reader.patches([before])
 
 
 def test_one_read_gives_key_and_pixels(reader: ImageReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,9 +52,9 @@ def test_one_read_gives_key_and_pixels(reader: ImageReader, tmp_path: Path, monk
     paths = [tmp_path / f"{index}.bmp" for index in range(3)]
     for index, path in enumerate(paths):
         Image.new("RGB", (112, 112), (index, 0, 0)).save(path)
-    first = [reader.patches(key) for key in [reader.key(path) for path in paths]]
+    first = reader.patches([reader.key(path) for path in paths])
     assert reads == paths
-    assert torch.equal(reader.patches(reader.key(paths[0])), first[0])
+    assert torch.equal(reader.patches([reader.key(paths[0])])[0], first[0])
     assert reads == [*paths, paths[0]]
 
 
@@ -68,9 +68,9 @@ def test_files_that_wait_to_be_decoded_are_bounded(
     keys = [reader.key(path) for path in paths]
     paths[0].unlink()
     paths[1].unlink()
-    assert len(reader.patches(keys[1]))
+    assert len(reader.patches([keys[1]])[0])
     with pytest.raises(DataError, match=r"0\.bmp: cannot read this image"):
-        reader.patches(keys[0])
+        reader.patches([keys[0]])
 
 
 def test_unusable_images_are_named(reader: ImageReader, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_torn_image_is_named(reader: ImageReader, tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (112, 112, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match=r"torn.png: cannot be decoded"):
-        reader.patches(reader.key(path))
+        reader.patches([reader.key(path)])
 
 
 def test_the_tower_sees_the_image_as_it_is_shown(reader: ImageReader, tmp_path: Path) -> None:
@@ -104,4 +104,4 @@ def test_the_tower_sees_the_image_as_it_is_shown(reader: ImageReader, tmp_path: 
     Image.fromarray(np.rint(np.rot90(pixels, -1) * (255 / 4095)).astype(np.uint8)).save(upright)
     first, second = reader.key(turned), reader.key(upright)
     assert first.grid == second.grid == (1, 4, 6)
-    assert torch.equal(reader.patches(first), reader.patches(second))
+    assert torch.equal(*reader.patches([first, second]))

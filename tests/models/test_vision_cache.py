@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from adfm.models import tower
 from adfm.models import vlm as vlm_module
 from adfm.models.disk_store import DiskStore
 from adfm.models.images import ImageKey
@@ -66,17 +67,41 @@ def test_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert default_folder() == tmp_path / "features"
 
 
-def test_frozen_tower_runs_once_per_image(load: Callable[..., VLM], make_prompt: Callable[..., Prompt]) -> None:
+def test_frozen_tower_sees_an_image_once_and_several_in_one_call(
+    load: Callable[..., VLM], make_prompt: Callable[..., Prompt]
+) -> None:
     vlm = load()
     calls = count_tower_calls(vlm)
     one, two = make_prompt("one", (112, 112)), make_prompt("two", (112, 112), (64, 128))
     first = vlm.features([vlm.encode(one), vlm.encode(two)])["image"].pooler_output
-    assert len(calls) == 3
+    assert len(calls) == 1
     again = vlm.features([vlm.encode(two), vlm.encode(one), vlm.encode(one)])["image"].pooler_output
-    assert len(calls) == 3
+    assert len(calls) == 1
     assert torch.equal(again[0], first[1])
     assert torch.equal(again[2], first[0])
     assert not first[0].requires_grad
+
+
+def test_a_call_of_the_tower_is_bounded_and_changes_no_features(
+    load: Callable[..., VLM], make_prompt: Callable[..., Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [
+        make_prompt("square", (112, 112)),
+        make_prompt("wide", (64, 128)),
+        make_prompt("both", (84, 56), (56, 84)),
+    ]
+    apart = load()
+    alone = [apart.features([apart.encode(prompt)])["image"].pooler_output for prompt in prompts]
+    vlm = load()
+    calls = count_tower_calls(vlm)
+    encoded = [vlm.encode(prompt) for prompt in prompts]
+    square, wide, *both = [image.patch_count for one in encoded for image in one.images]
+    monkeypatch.setattr(tower, "PATCHES_AT_ONCE", square + wide)
+    assert sum(both) <= square + wide
+    together = vlm.features(encoded)["image"].pooler_output
+    assert len(calls) == 2
+    for found, expected in zip(together, [one for of_prompt in alone for one in of_prompt], strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_disk_entry_serves_the_next_process_and_is_rebuilt_when_corrupt(
