@@ -123,6 +123,8 @@ class ModelConfig:
     """A longer prompt is an error that names its sample; nothing is ever cut."""
     completion_tokens: int = MISSING
     """A completion is stopped here."""
+    temperature: float = 1.0
+    """Of the distribution that a rollout draws completions from, and that is trained."""
     zero_stage: int = 0
     """DeepSpeed ZeRO stage of `engine=preset`."""
     offload: bool = False
@@ -179,7 +181,7 @@ class EngineConfig:
 class EvaluateConfig:
     """When a training run is evaluated, on how much, and what decides which checkpoint is best."""
 
-    every: int = 20
+    every: int = 50
     """Steps between two looks at the validation part."""
     val_samples: int = 256
     """Validation samples of one look; the same ones every time."""

@@ -93,7 +93,7 @@ def test_every_key_of_a_command_has_a_line(command: str, printed: dict[str, str]
 
 def test_keys_show_defaults_and_what_the_schema_says() -> None:
     found = {name: (value, meaning) for name, value, meaning in keys(COMMANDS["train"], {"model", "engine"})}
-    assert found["evaluate.every"] == ("20", "Steps between two looks at the validation part.")
+    assert found["evaluate.every"] == ("50", "Steps between two looks at the validation part.")
     assert found["fresh"][0] == "false"
     assert found["train_samples"] == ("NUMBER", "Use only this many samples of the train part; null takes all.")
     assert "model" not in found
