@@ -11,15 +11,16 @@ from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.config.run_folder import write_whole
 from adfm.errors import ConfigError
-from adfm.evaluation.mmad.answers import read_answers
-from adfm.evaluation.mmad.published import published
-from adfm.evaluation.mmad.scoring import tables
-from adfm.evaluation.mmad.show import comparison, shown
 
 
 @command("mmad_score")
 def main(config: DictConfig) -> None:
     """Print a finished answer file's tables beside the published rows; conf/mmad_score.yaml says what can be set."""
+    from adfm.evaluation.mmad.answers import read_answers  # torch takes seconds, and --help needs none
+    from adfm.evaluation.mmad.published import published
+    from adfm.evaluation.mmad.scoring import tables
+    from adfm.evaluation.mmad.show import comparison, shown
+
     check(config)
     if config.answers is None:
         raise ConfigError("answers: has no value; set it with answers=<a JSON file in MMAD's released format>")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adfm.config.compose import check, compose
 from adfm.errors import ConfigError, DataError
-from adfm.evaluation.mmad import read_answers
+from adfm.evaluation.mmad.answers import read_answers
 from adfm.reasoning.readers import READERS
 
 ENTRY = {

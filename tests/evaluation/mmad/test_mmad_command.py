@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from adfm.errors import DataError
-from adfm.evaluation.mmad import Answer, tables
+from adfm.evaluation.mmad.answers import Answer
 from adfm.evaluation.mmad.published import COLUMNS, published
+from adfm.evaluation.mmad.scoring import tables
 from adfm.evaluation.mmad.show import comparison, shown
 
 HEADER = ",Anomaly Detection,Defect Classification,Average,Overkill"

@@ -66,11 +66,11 @@ def test_what_was_answered_before_an_interrupt_is_kept(
     arguments = checkpoint_of(checkpoint, root, tmp_path, "answering=logits", "batch=4")
     by_letters, asked = runner._by_letters, []
 
-    def interrupted(vlm, template, samples):
+    def interrupted(vlm, template, prompts, encoded):
         if len(asked) == 2:
             raise KeyboardInterrupt
-        asked.append([sample.id for sample in samples])
-        return by_letters(vlm, template, samples)
+        asked.append([prompt.sample.id for prompt in prompts])
+        return by_letters(vlm, template, prompts, encoded)
 
     monkeypatch.setattr(runner, "_by_letters", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -80,7 +80,7 @@ def test_what_was_answered_before_an_interrupt_is_kept(
     before, asked[:] = list(asked), []
     monkeypatch.setattr(runner, "_by_letters", lambda *given: asked.append(given[2]) or by_letters(*given))
     evaluate(monkeypatch, *arguments)
-    again = {sample.id for batch in asked for sample in batch}
+    again = {prompt.sample.id for batch in asked for prompt in batch}
     assert not again & {name for batch in before for name in batch}
     assert len(prediction.read(partial.with_name("predictions.jsonl"))) == 14
 

@@ -20,7 +20,9 @@ from torchmetrics.functional.classification import binary_auroc, binary_calibrat
 from adfm.data.mixture import Mixture
 from adfm.evaluation import metrics, runner
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
-from adfm.evaluation.mmad import read_answers, results, tables
+from adfm.evaluation.mmad import results
+from adfm.evaluation.mmad.answers import read_answers
+from adfm.evaluation.mmad.scoring import tables
 from adfm.evaluation.prediction import Prediction
 from adfm.evaluation.score import AnswerScore, DirectScore, NoScore
 from adfm.models.vlm import VLM

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from adfm.evaluation.mmad import Answer, read_answers, tables
+from adfm.evaluation.mmad.answers import Answer, read_answers
+from adfm.evaluation.mmad.scoring import tables
 
 DETECTION = "Anomaly Detection"
 COLUMNS = [DETECTION, "Object Analysis", "Average", "Overkill", "Miss"]
