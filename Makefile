@@ -37,8 +37,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) --editable ".[dev]"
 	touch $@
 
-train: $(INSTALLED) ## train the embedded default, or what ARGS says, and report
-	$(BIN)/python -m adfm.train $(ARGS)
+train: $(INSTALLED) ## train the embedded default on two cores, or what ARGS says, and report
+	$(BIN)/python -m adfm.train $(or $(ARGS),engine.nproc=2)
 
 eval: $(INSTALLED) ## evaluate RUN (default: the newest) on DATASET (default: its own)
 	$(BIN)/python -m adfm.evaluate $(if $(RUN),run=$(RUN)) $(if $(DATASET),dataset=$(DATASET)) $(ARGS)
