@@ -14,6 +14,7 @@ from adfm.evaluation.box_tokens import box_confidences
 from adfm.evaluation.consensus import consensus
 from adfm.evaluation.inspection import Draw
 from adfm.grpo.rollout import generate
+from adfm.grpo.written import Written
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt, Verdict
 
@@ -42,9 +43,16 @@ class Decoding(Protocol):
         ...
 
     def __call__(
-        self, vlm: VLM, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+        self,
+        vlm: VLM,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        written: list[Written] | None = None,
     ) -> list[tuple[Completion, ...]]:
-        """Write equally many completions for each prompt; which other prompts there are changes none of them."""
+        """Write equally many completions for each prompt; which other prompts there are changes none of them.
+
+        What the score can go on from is added to the list `written`.
+        """
         ...
 
     def conclude(
@@ -69,10 +77,15 @@ class Greedy:
         return {"name": "greedy"}
 
     def __call__(
-        self, vlm: VLM, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+        self,
+        vlm: VLM,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        written: list[Written] | None = None,
     ) -> list[tuple[Completion, ...]]:
         """See `Decoding`."""
-        return generate(vlm, encoded, group_size=1, temperature=0, completion_tokens=vlm.config.completion_tokens)
+        length = vlm.config.completion_tokens
+        return generate(vlm, encoded, group_size=1, temperature=0, completion_tokens=length, written=written)
 
     def conclude(
         self,
@@ -116,7 +129,11 @@ class Draws:
         return {"name": "draws", **asdict(self)}
 
     def __call__(
-        self, vlm: VLM, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+        self,
+        vlm: VLM,
+        prompts: Sequence[Prompt],
+        encoded: Sequence[EncodedPrompt],
+        written: list[Written] | None = None,
     ) -> list[tuple[Completion, ...]]:
         """See `Decoding`."""
         length, size = vlm.config.completion_tokens, max(1, ROWS // self.count)
@@ -129,6 +146,7 @@ class Draws:
                 group_size=self.count,
                 temperature=self.temperature,
                 completion_tokens=length,
+                written=written,
                 uniforms=np.stack(
                     [
                         self.uniforms(prompt.id, draw, length)

@@ -25,6 +25,7 @@ from adfm.evaluation.inspection import Inspection, of_verdict, verdict_of
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
 from adfm.evaluation.prediction import Prediction, from_inspection, question_of
 from adfm.evaluation.score import Score
+from adfm.grpo.written import Written
 from adfm.masks.rle import union_rle
 from adfm.masks.segmenter import Segmenter
 from adfm.models.vlm import VLM, EncodedPrompt
@@ -184,9 +185,11 @@ def _written(
     decoding: Decoding,
     score: Score,
 ) -> list[Inspection]:
-    groups = decoding(vlm, prompts, encoded)
+    written: list[Written] = []
+    groups = decoding(vlm, prompts, encoded, written)
+    scores = score(vlm, template, prompts, encoded, groups, written)
     said = []
-    for prompt, group, odds in zip(prompts, groups, score(vlm, template, prompts, encoded, groups), strict=True):
+    for prompt, group, odds in zip(prompts, groups, scores, strict=True):
         verdicts = [template.read(completion.text, prompt) for completion in group]
         found = decoding.conclude(vlm, prompt, group, verdicts, odds)
         tokens = sum(len(completion.token_ids) for completion in group)

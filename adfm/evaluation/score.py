@@ -18,11 +18,10 @@ from itertools import takewhile
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
 
 from adfm.errors import ConfigError
-from adfm.grpo.logprob import forced
-from adfm.grpo.packing import PackItem
+from adfm.grpo.rollout import only_read
+from adfm.grpo.written import Ends, Written
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt, Template
 
@@ -42,8 +41,12 @@ class Score(Protocol):
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Sequence[Completion]],
+        written: Sequence[Written] = (),
     ) -> list[float | None]:
-        """Score each prompt, given its completions: one for each, or equally many."""
+        """Score each prompt, given its completions: one for each, or equally many.
+
+        `written` is what writing them has left; without it the prompts are read again.
+        """
         ...
 
 
@@ -64,14 +67,15 @@ class AnswerScore:
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Sequence[Completion]],
+        written: Sequence[Written] = (),
     ) -> list[float | None]:
         """Score each prompt; see `reasoning_of` for where a completion is cut."""
         answers = [template.answers(prompt) for prompt in prompts]
-        odds = []
-        for each in zip(*completions, strict=True):
-            written = [reasoning_of(one.text, of_prompt) for one, of_prompt in zip(each, answers, strict=True)]
-            odds.append(log_odds(vlm, template, prompts, encoded, written))
-        return [_mean_or_none(of_prompt) for of_prompt in zip(*odds, strict=True)]
+        texts = [
+            [reasoning_of(one.text, of_prompt) for one in group]
+            for group, of_prompt in zip(completions, answers, strict=True)
+        ]
+        return [_mean_or_none(odds) for odds in log_odds(vlm, template, prompts, encoded, texts, written)]
 
 
 class DirectScore:
@@ -86,9 +90,11 @@ class DirectScore:
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Sequence[Completion]],
+        written: Sequence[Written] = (),
     ) -> list[float | None]:
         """Score each prompt; the completions play no part."""
-        return log_odds(vlm, template, prompts, encoded, [template.opening()] * len(prompts))
+        texts = [[template.opening()] * len(group) for group in completions]
+        return [odds[0] for odds in log_odds(vlm, template, prompts, encoded, texts, written)]
 
 
 class NoScore:
@@ -103,6 +109,7 @@ class NoScore:
         prompts: Sequence[Prompt],
         encoded: Sequence[EncodedPrompt],
         completions: Sequence[Sequence[Completion]],
+        written: Sequence[Written] = (),
     ) -> list[float | None]:
         """Score nothing."""
         return [None] * len(prompts)
@@ -112,37 +119,59 @@ SCORES: Mapping[str, Callable[[], Score]] = {"answer": AnswerScore, "direct": Di
 """By the names that `evaluate.score` and `score` take."""
 
 
-@torch.no_grad()
 def log_odds(
     vlm: VLM,
     template: Template,
     prompts: Sequence[Prompt],
     encoded: Sequence[EncodedPrompt],
-    written: Sequence[str],
-) -> list[float | None]:
-    """Log-odds of anomalous against normal where the completion so far is `written` and the answer stage follows.
+    texts: Sequence[Sequence[str]],
+    written: Sequence[Written] = (),
+) -> list[list[float | None]]:
+    """Log-odds of anomalous against normal behind each text of each prompt, where the answer stage follows.
 
-    All prompts and answers share one packed row. A prompt whose letters mean neither is not read and has None.
+    Equally many texts belong to each prompt. What is `written` there already is not read again. A prompt whose letters
+    mean neither is not read and has None.
 
     Raises:
         ConfigError: the letters of a prompt do not decide between anomalous and normal.
     """
+    size = len(texts[0])
     letters = [deciding_letters(prompt) for prompt in prompts]
-    places = [place for place, deciding in enumerate(letters) if deciding]
-    items = []
-    for place in places:
-        answers = template.answers(prompts[place])
-        tokens = [written_tokens(vlm, written[place] + answers[letter]) for letter in letters[place]]
-        common = shared_prefix(tokens)
-        rest = tuple(torch.tensor(ids[len(common) :], dtype=torch.long) for ids in tokens)
-        items.append(PackItem(encoded=encoded[place].extended(common), completions=rest))
-    odds: list[float | None] = [None] * len(prompts)
-    for place, logprobs in zip(places, forced(vlm, items) if items else (), strict=True):
-        deciding, choices = letters[place], prompts[place].choices
-        logprob_of = dict(zip(deciding, logprobs, strict=True))
-        sides = [[logprob_of[letter] for letter in deciding if choices[letter] is side] for side in (True, False)]
-        odds[place] = float(np.logaddexp.reduce(sides[0]) - np.logaddexp.reduce(sides[1]))
+    ends: dict[int, Ends] = {}
+    for place, (prompt, deciding) in enumerate(zip(prompts, letters, strict=True)):
+        answers = template.answers(prompt)
+        for draw, text in enumerate(texts[place] if deciding else ()):
+            tokens = [written_tokens(vlm, text + answers[letter]) for letter in deciding]
+            common = shared_prefix(tokens)
+            ends[place * size + draw] = Ends(stem=common, rests=[ids[len(common) :] for ids in tokens])
+    odds: list[list[float | None]] = [[None] * size for _ in prompts]
+    for row, logprobs in forced_in(vlm, encoded, size, ends, written).items():
+        place, draw = divmod(row, size)
+        odds[place][draw] = _log_odds(prompts[place], letters[place], logprobs)
     return odds
+
+
+def forced_in(
+    vlm: VLM, encoded: Sequence[EncodedPrompt], size: int, ends: Mapping[int, Ends], written: Sequence[Written]
+) -> dict[int, list[float]]:
+    """Force ends behind rows, `size` of each prompt, which are parted over `written` in their order.
+
+    Where nothing is written the prompts are read first.
+    """
+    parts = written or ([only_read(vlm, encoded, size)] if ends else [])
+    found, first = {}, 0
+    for part in parts:
+        count = len(part.encoded)
+        own = {row - first: one for row, one in ends.items() if first <= row < first + count}
+        found |= {first + row: logprobs for row, logprobs in part.forced(vlm, own).items()}
+        first += count
+    return found
+
+
+def _log_odds(prompt: Prompt, letters: Sequence[str], logprobs: Sequence[float]) -> float:
+    logprob_of = dict(zip(letters, logprobs, strict=True))
+    sides = [[logprob_of[letter] for letter in letters if prompt.choices[letter] is side] for side in (True, False)]
+    return float(np.logaddexp.reduce(sides[0]) - np.logaddexp.reduce(sides[1]))
 
 
 def deciding_letters(prompt: Prompt) -> list[str]:

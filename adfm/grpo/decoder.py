@@ -61,12 +61,17 @@ class Rows:
 
     prompts: SharedPrompts
     store: list[tuple[Tensor, Tensor]]
-    """Keys and values of each layer behind the prompt, `[row, kv_head, room, dim]`; nothing is written yet."""
+    """Keys and values of each layer behind the prompt, `[row, kv_head, room, dim]`; 0 where nothing is written yet,
+    for a mask does not stop NaN."""
     next_position: Int[Tensor, " row"]
     """Rotary position of the first token after the prompt."""
+    before_drop: Callable[[Int[Tensor, " kept"]], None] | None = None
+    """Is told which rows stay, while all are still there."""
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Drop every row that is not in `rows`, in ascending order, a layer at a time."""
+        if self.before_drop is not None:
+            self.before_drop(rows)
         self.prompts.keep(rows)
         for layer, (keys, values) in enumerate(self.store):
             self.store[layer] = (keys[rows], values[rows])
@@ -110,12 +115,9 @@ class StaticDecoder:
     """Looks at its whole room under a mask: a step has the same shapes every time and its state in tensors."""
 
     def __init__(self, vlm: VLM, rows: Rows) -> None:
-        """Start behind the prompts; columns that are not written are set to 0, for a mask does not stop NaN."""
+        """Start behind the prompts."""
         self.vlm = vlm
         self.rows = rows
-        for keys, values in rows.store:
-            keys.zero_()
-            values.zero_()
         self.column = torch.zeros(1, dtype=torch.long, device=vlm.device)
         """Where the next token is written."""
         self._slots = torch.arange(rows.store[0][0].shape[2], device=vlm.device)

@@ -23,6 +23,7 @@ from adfm.grpo.decode_attention import SharedPrompts
 from adfm.grpo.decoder import DECODERS, Decoder, PromptCache, Rows
 from adfm.grpo.logprob import sampled_logits
 from adfm.grpo.stems import read_prompts
+from adfm.grpo.written import Written
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Prompt
 
@@ -90,12 +91,14 @@ def generate(
     completion_tokens: int,
     generator: torch.Generator | None = None,
     uniforms: Float64[np.ndarray, "row token"] | None = None,
+    written: list[Written] | None = None,
 ) -> list[tuple[Completion, ...]]:
     """Write `group_size` completions for each encoded prompt; temperature 0 is greedy.
 
     With `uniforms`, numbers in [0, 1) with a row for each completion, prompt after prompt, every token is the one whose
     share of the cumulated probability holds its number. So a completion does not depend on which others are written
-    beside it, but for rounding. Without, tokens are drawn by `generator`.
+    beside it, but for rounding. Without, tokens are drawn by `generator`. To the list `written` is added what is needed
+    to force other ends behind prompts and completions.
 
     Each has at most `completion_tokens` tokens. The model must be in eval mode. Raises RuntimeError if it is not,
     for in train mode gradient checkpointing would drop the cache and the text would be wrong without a word.
@@ -104,14 +107,27 @@ def generate(
         raise RuntimeError(
             "generate needs the model in eval mode: use it inside engine.gathered() or call vlm.base.eval()"
         )
-    hidden, decoder = _prefill(vlm, encoded, group_size, completion_tokens)
+    hidden, rows = _prefill(vlm, encoded, group_size, completion_tokens)
+    left = None if written is None else Written(encoded, rows)
+    decoder = DECODERS[vlm.device.type](vlm, rows)
     count = len(encoded) * group_size
     tokens = torch.full((count, completion_tokens), vlm.pad_token_id, dtype=torch.long, device=vlm.device)
     logprob = torch.zeros(count, completion_tokens, device=vlm.device)
     with _threads_for(vlm, count):
         choice = _Choice(temperature, generator, _on_device(vlm, uniforms, tokens.shape))
         _write(vlm, hidden, decoder, tokens, logprob, choice)
-    return _completions(vlm, tokens, logprob, group_size)
+    completions = _completions(vlm, tokens, logprob, group_size)
+    if written is not None and left is not None:
+        left.close([one.token_ids.tolist() for group in completions for one in group])
+        written.append(left)
+    return completions
+
+
+@torch.no_grad()
+def only_read(vlm: VLM, encoded: Sequence[EncodedPrompt], group_size: int = 1) -> Written:
+    """Read prompts for `group_size` rows each, and write nothing behind them."""
+    _, rows = _prefill(vlm, encoded, group_size, completion_tokens=1)
+    return Written(encoded, rows)
 
 
 @contextmanager
@@ -210,8 +226,8 @@ def _completions(
 
 def _prefill(
     vlm: VLM, encoded: Sequence[EncodedPrompt], group_size: int, completion_tokens: int
-) -> tuple[Float[Tensor, "row hidden"], Decoder]:
-    """Run the prompts once, packed; give the hidden state of each row's last prompt token, and the rows' decoder."""
+) -> tuple[Float[Tensor, "row hidden"], Rows]:
+    """Run the prompts once, packed; give the hidden state of each row's last prompt token, and the rows behind."""
     cache = PromptCache()
     read = read_prompts(vlm, encoded, past_key_values=cache, use_cache=True)
     group_of_row = torch.arange(len(encoded), device=vlm.device).repeat_interleave(group_size)
@@ -219,12 +235,12 @@ def _prefill(
         cache.layers[layer] = (_of_groups(keys, read.index), _of_groups(values, read.index))
     prompts = SharedPrompts(cache.layers, read.valid, group_of_row)
     store = [
-        (keys.new_empty(room), keys.new_empty(room))
+        (keys.new_zeros(room), keys.new_zeros(room))
         for keys, _ in prompts.layers
         for room in [(len(group_of_row), keys.shape[1], completion_tokens - 1, keys.shape[3])]
     ]
     next_position = torch.tensor([item.next_position for item in encoded], device=vlm.device)[group_of_row]
-    return read.last_hidden[group_of_row], DECODERS[vlm.device.type](vlm, Rows(prompts, store, next_position))
+    return read.last_hidden[group_of_row], Rows(prompts, store, next_position)
 
 
 def _of_groups(

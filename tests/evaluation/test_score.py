@@ -9,10 +9,12 @@ import torch
 from evaluation_support import template
 
 from adfm.errors import ConfigError
+from adfm.evaluation.decoding import Decoding, Draws, Greedy
 from adfm.evaluation.score import (
     SCORES,
     AnswerScore,
     DirectScore,
+    Score,
     log_odds,
     mean_log_odds,
     reasoning_of,
@@ -20,6 +22,7 @@ from adfm.evaluation.score import (
 )
 from adfm.grpo.logprob import forced
 from adfm.grpo.packing import PackItem
+from adfm.grpo.written import Written
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.types import Completion, Question, Sample
 
@@ -76,8 +79,8 @@ def test_log_odds_are_of_the_whole_answer_strings(vlm: VLM, samples: list[Sample
     whole = {letter: vlm.tokenize(before + answer) for letter, answer in asked.answers(prompt).items()}
     logprob = dict(zip(whole, forced(vlm, [item(encoded, *whole.values())])[0], strict=True))
     anomalous, normal = sorted(prompt.choices, key=lambda letter: not prompt.choices[letter])
-    found = log_odds(vlm, asked, [prompt], [encoded], [before])
-    assert found[0] == pytest.approx(logprob[anomalous] - logprob[normal], abs=1e-4)
+    found = log_odds(vlm, asked, [prompt], [encoded], [[before]])
+    assert found[0][0] == pytest.approx(logprob[anomalous] - logprob[normal], abs=1e-4)
 
 
 def test_log_odds_sum_over_letters_of_one_meaning(vlm: VLM, samples: list[Sample]) -> None:
@@ -88,20 +91,21 @@ def test_log_odds_sum_over_letters_of_one_meaning(vlm: VLM, samples: list[Sample
     encoded = vlm.encode(prompt)
     answers = (vlm.tokenize(answer) for answer in asked.answers(prompt).values())
     ((a, b, c),) = forced(vlm, [item(encoded, *answers)])
-    found = log_odds(vlm, asked, [prompt], [encoded], [""])
-    assert found[0] == pytest.approx(np.logaddexp(a, c) - b, abs=1e-4)
+    found = log_odds(vlm, asked, [prompt], [encoded], [[""]])
+    assert found[0][0] == pytest.approx(np.logaddexp(a, c) - b, abs=1e-4)
 
 
 def test_prompts_that_share_a_row_do_not_see_each_other(vlm: VLM, samples: list[Sample]) -> None:
     asked = template("three_stage")
     prompts = [asked.ask(sample, vlm.frames) for sample in samples[:3]]
     encoded = [vlm.encode(prompt) for prompt in prompts]
-    written = ["", "<think>a long look at all of it</think>", "<think>x"]
+    texts = [[""], ["<think>a long look at all of it</think>"], ["<think>x"]]
     alone = [
-        log_odds(vlm, asked, [one], [prefix], [text])[0]
-        for one, prefix, text in zip(prompts, encoded, written, strict=True)
+        log_odds(vlm, asked, [one], [prefix], [text])[0][0]
+        for one, prefix, text in zip(prompts, encoded, texts, strict=True)
     ]
-    assert log_odds(vlm, asked, prompts, encoded, written) == pytest.approx(alone, abs=1e-4)
+    together = log_odds(vlm, asked, prompts, encoded, texts)
+    assert [odds for (odds,) in together] == pytest.approx(alone, abs=1e-4)
 
 
 def test_letters_that_decide_nothing_have_no_score(vlm: VLM, samples: list[Sample]) -> None:
@@ -110,12 +114,31 @@ def test_letters_that_decide_nothing_have_no_score(vlm: VLM, samples: list[Sampl
     prompt = asked.ask(replace(samples[4], question=question), vlm.frames)
     deciding = asked.ask(samples[4], vlm.frames)
     encoded = [vlm.encode(one) for one in (prompt, deciding)]
-    none, found = log_odds(vlm, asked, [prompt, deciding], encoded, ["", ""])
+    (none,), (found,) = log_odds(vlm, asked, [prompt, deciding], encoded, [[""], [""]])
     assert none is None
-    assert found == pytest.approx(log_odds(vlm, asked, [deciding], encoded[1:], [""])[0], abs=1e-4)
-    assert log_odds(vlm, asked, [prompt], encoded[:1], [""]) == [None]
+    assert found == pytest.approx(log_odds(vlm, asked, [deciding], encoded[1:], [[""]])[0][0], abs=1e-4)
+    assert log_odds(vlm, asked, [prompt], encoded[:1], [[""]]) == [[None]]
     with pytest.raises(ConfigError, match="do not decide"):
-        log_odds(vlm, asked, [replace(deciding, choices={"A": True, "B": True})], encoded[1:], [""])
+        log_odds(vlm, asked, [replace(deciding, choices={"A": True, "B": True})], encoded[1:], [[""]])
+
+
+@pytest.mark.parametrize("decoding", [Greedy(), Draws(3, temperature=1.5)])
+@pytest.mark.parametrize("score", [AnswerScore(), DirectScore()])
+def test_what_was_written_is_not_read_again_and_the_score_is_the_same(
+    vlm: VLM, samples: list[Sample], decoding: Decoding, score: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = template("three_stage")
+    prompts = [asked.ask(sample, vlm.frames) for sample in samples]
+    encoded = [vlm.encode(prompt) for prompt in prompts]
+    monkeypatch.setattr("adfm.evaluation.decoding.ROWS", 9)
+    written: list[Written] = []
+    groups = decoding(vlm, prompts, encoded, written)
+    assert sum(len(part.encoded) for part in written) == sum(map(len, groups))
+    expected = score(vlm, asked, prompts, encoded, groups)
+    monkeypatch.setattr("adfm.evaluation.score.only_read", lambda *_: pytest.fail("read again"))
+    found = score(vlm, asked, prompts, encoded, groups, written)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert len({round(odds or 0, 6) for odds in found}) == len(samples)
 
 
 def test_every_score_is_defined_for_any_text(vlm: VLM, samples: list[Sample]) -> None:
@@ -137,9 +160,8 @@ def test_the_answer_score_depends_on_the_reasoning_and_the_direct_one_does_not(v
     for score, same in ((AnswerScore(), False), (DirectScore(), True)):
         one, other = (score(vlm, asked, [prompt], [vlm.encode(prompt)], [(completion(text),)])[0] for text in texts)
         assert (one == other) is same
-    assert DirectScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [(completion(""),)]) == log_odds(
-        vlm, asked, [prompt], [vlm.encode(prompt)], [asked.opening()]
-    )
+    (expected,) = log_odds(vlm, asked, [prompt], [vlm.encode(prompt)], [[asked.opening()]])
+    assert DirectScore()(vlm, asked, [prompt], [vlm.encode(prompt)], [(completion(""),)]) == expected
 
 
 def test_the_answer_itself_does_not_change_the_answer_score(vlm: VLM, samples: list[Sample]) -> None:

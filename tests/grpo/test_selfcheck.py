@@ -138,14 +138,14 @@ def sampler_too_warm(monkeypatch: pytest.MonkeyPatch, vlm: VLM, prompts: list[Pr
 
 
 def best_not_chosen(monkeypatch: pytest.MonkeyPatch, vlm: VLM, prompts: list[Prompt]) -> None:
-    draw = rollout._draw
+    choose = rollout._Choice.__call__
 
-    def wrong(logits: Any, temperature: float, generator: Any) -> tuple[Any, Any]:
-        if temperature:
-            return draw(logits, temperature, generator)
+    def wrong(choice: Any, logits: Any, *where: Any) -> tuple[Any, Any]:
+        if choice.temperature:
+            return choose(choice, logits, *where)
         return logits.topk(2).indices[:, 1], logits.new_zeros(len(logits))
 
-    monkeypatch.setattr(rollout, "_draw", wrong)
+    monkeypatch.setattr(rollout._Choice, "__call__", wrong)
 
 
 @pytest.mark.parametrize(
