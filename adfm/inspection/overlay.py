@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +94,21 @@ def _label(
     """Write the caption along the upper edge, or along the lower one if a box would be covered there."""
     width, height = size
     points = max(10.0, min(size) / 24)
-    font = ImageFont.load_default(points)
+    font = _font(points)
     if (needed := canvas.textlength(text, font)) > 0.96 * width:
-        font = ImageFont.load_default(max(6.0, points * 0.96 * width / needed))
+        font = _font(max(6.0, points * 0.96 * width / needed))
     left, top, right, bottom = canvas.textbbox((0, 0), text, font)
     pad = max(1, round(bottom * 0.15))
     strip = bottom - top + 2 * pad
     y = height - strip if any(min(box[1], box[3]) < strip for box in boxes) else 0
     canvas.rectangle((0, y, right - left + 2 * pad, y + strip), fill=colour)
     canvas.text((pad - left, y + pad - top), text, font=font, fill="white")
+
+
+@lru_cache(maxsize=64)
+def _font(points: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Load the font once a size: that takes longer than to draw a small picture."""
+    return ImageFont.load_default(points)
 
 
 def _save(path: Path, image: Image.Image) -> None:

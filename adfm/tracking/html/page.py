@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,18 @@ def write(path: Path, template: str, content: Mapping[str, Any]) -> Path:
     is shown as text only. Words come first, and pictures get what is left of `MOST_BYTES`.
     """
     pictures = Pictures(path.parent)
-    made = environment(pictures)
-    body = made.get_template(template).render(**content, **assets())
+    drawn_with = {"picture": pictures.add, "full_image": pictures.address, "pictures": Markup(_HOLD)}
+    body = environment().get_template(template).render(**content, **assets(), **drawn_with)
     drawn = pictures.defined(MOST_BYTES - len(body.encode("utf-8")))
     write_whole(path, body.replace(_HOLD, drawn, 1))
     return path
 
 
-def environment(pictures: Pictures) -> Environment:
-    """Make what renders the templates; what they draw goes into `pictures`."""
+@cache
+def environment() -> Environment:
+    """Make what renders the templates, which are compiled once in a process."""
     made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    made.globals |= {
-        "picture": pictures.add,
-        "full_image": pictures.address,
-        "pictures": Markup(_HOLD),
-        "mask_png": layers.mask_png,
-        "pieces": pieces,
-    }
+    made.globals |= {"mask_png": layers.mask_png, "pieces": pieces}
     made.filters["number"] = charts.number
     made.filters["decimal"] = lambda value: f"{value:.2f}".rstrip("0").rstrip(".")
     made.filters["words"] = lambda name: str(name).replace("_", " ")
