@@ -84,7 +84,7 @@ class Reader:
             check_text(key, value)
             parts = value.split("/")
             if value.startswith("/") or ".." in parts:
-                raise DataError(f"{key}: path {value!r} leaves {self.root}")
+                raise DataError(f"{key}: path {value!r} leaves {self.root.resolve()}, below which all files must lie")
             if "\0" in value or not set(parts) - {"", "."}:
                 raise DataError(f"{key}: {value!r} names no file")
             self._paths[value] = self.root / value
