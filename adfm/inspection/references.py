@@ -40,9 +40,9 @@ class References:
         self, vlm: VLM, normals: Sequence[Path], *, shots: int = 1, choice: str = "random", seed: int = 0
     ) -> None:
         if choice not in CHOICES:
-            raise ConfigError(f"references.choice is {choice!r}; it must be one of {', '.join(CHOICES)}")
+            raise ConfigError(f"reference_choice is {choice!r}; it must be one of {', '.join(CHOICES)}")
         if shots < 1:
-            raise ConfigError(f"references.shots is {shots}; it must be at least 1")
+            raise ConfigError(f"reasoning.references is {shots}; it must be at least 1")
         self.shots = shots
         self.choice = choice
         self.seed = seed
@@ -54,7 +54,7 @@ class References:
         self._digests = tuple(by_digest)
         if len(self.normals) < shots:
             raise ConfigError(
-                f"references: {len(self.normals)} different normal images cannot give references.shots={shots}; "
+                f"references: {len(self.normals)} different normal images cannot give reasoning.references={shots}; "
                 "add normal images or lower it"
             )
 
@@ -78,7 +78,7 @@ class References:
         if len(chosen) < self.shots:
             raise ConfigError(
                 f"{image}: is itself one of the {len(self.normals)} normal images, and the others do not give "
-                f"references.shots={self.shots}; add normal images or lower it"
+                f"reasoning.references={self.shots}; add normal images or lower it"
             )
         return tuple(chosen)
 

@@ -47,9 +47,9 @@ class Tiling:
     def __post_init__(self) -> None:
         """Raise ConfigError for numbers that give no tiles."""
         if self.size < 1:
-            raise ConfigError(f"tiles.size is {self.size}; it must be at least 1")
+            raise ConfigError(f"tiles is {self.size}; it must be at least 1")
         if not 0 <= self.overlap <= 0.5:
-            raise ConfigError(f"tiles.overlap is {self.overlap}; it must be in [0, 0.5]")
+            raise ConfigError(f"the overlap of tiles is {self.overlap}; it must be in [0, 0.5]")
 
     def places(self, size: tuple[int, int]) -> list[Place]:
         """Return the tiles of an image of `size` (width, height), row by row, spread evenly.

@@ -98,11 +98,11 @@ def test_copies_count_as_one_and_settings_follow_the_content(vlm: VLM, normals: 
 
 
 def test_what_cannot_be_is_said(vlm: VLM, normals: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"references: 6 different normal images cannot give references\.shots=7"):
+    with pytest.raises(ConfigError, match=r"references: 6 different normal images cannot give reasoning\.references=7"):
         References(vlm, normals, shots=7)
-    with pytest.raises(ConfigError, match=r"references\.shots is 0"):
+    with pytest.raises(ConfigError, match=r"reasoning\.references is 0"):
         References(vlm, normals, shots=0)
-    with pytest.raises(ConfigError, match=r"references\.choice is 'best'; it must be one of random, similar"):
+    with pytest.raises(ConfigError, match=r"reference_choice is 'best'; it must be one of random, similar"):
         References(vlm, normals, choice="best")
     (tmp_path / "broken.png").write_bytes(b"?")
     with pytest.raises(DataError, match=r"broken\.png"):

@@ -44,9 +44,9 @@ def test_tiles_cover_every_pixel(size: tuple[int, int], overlap: float) -> None:
 
 
 def test_numbers_that_give_no_tiles_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"tiles\.size is 0; it must be at least 1"):
+    with pytest.raises(ConfigError, match=r"tiles is 0; it must be at least 1"):
         Tiling(size=0)
-    with pytest.raises(ConfigError, match=r"tiles\.overlap is 0\.6; it must be in \[0, 0\.5\]"):
+    with pytest.raises(ConfigError, match=r"the overlap of tiles is 0\.6; it must be in \[0, 0\.5\]"):
         Tiling(size=10, overlap=0.6)
 
 
