@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,18 @@ def asked(option: str, number: int = 0, **changes: Any) -> tuple[StagedTemplate,
     """A shipped template and its prompt for a sample."""
     made = template(option)
     return made, made.ask(sample(number, **changes), FRAMES)
+
+
+def grows_linearly(read: Callable[[str], object], piece: str) -> bool:
+    """Whether 16 times as many pieces take less than 64 times the CPU time; in square time they would take 256 times.
+
+    Load can spoil one measurement, so the best of five counts; it cannot make square time look linear.
+    """
+    short, long = (piece * (characters // len(piece)) for characters in (1_000, 16_000))
+    return any(_seconds(read, long) <= 64 * _seconds(read, short) for _ in range(5))
+
+
+def _seconds(read: Callable[[str], object], text: str) -> float:
+    start = time.process_time()
+    read(text)
+    return time.process_time() - start
