@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -93,7 +94,9 @@ def overlaps(some: Sequence[Box], others: Sequence[Box]) -> Float[np.ndarray, "s
     if not some or not others:
         return np.zeros((len(some), len(others)))
     one, other = (np.array(boxes, dtype=np.float64) for boxes in (some, others))
-    sized = [np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1) for corners in (one, other)]
+    sized: list[Any] = [
+        np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1) for corners in (one, other)
+    ]
     return np.array(coco.iou(sized[0], sized[1], [0] * len(others)))
 
 

@@ -62,7 +62,6 @@ def _matched(boxes: Sequence[Box], true: Sequence[Box]) -> list[int]:
     boxes = [box for box in boxes if has_area(box)]
     if not boxes or not true:
         return [0] * len(THRESHOLDS)
-    said, regions = ([corner_and_size(box) for box in side] for side in (boxes, true))
-    overlaps: Any = coco.iou(said, regions, [0] * len(true))
-    best = np.asarray(overlaps).max(axis=0)
+    sides: list[Any] = [[corner_and_size(box) for box in side] for side in (boxes, true)]
+    best = np.asarray(coco.iou(sides[0], sides[1], [0] * len(true))).max(axis=0)
     return [int(np.count_nonzero(best >= threshold)) for threshold in THRESHOLDS]
