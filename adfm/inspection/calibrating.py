@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tqdm import tqdm
 
 from adfm.errors import ConfigError, DataError
-from adfm.inspection.calibration import Calibration, probability
+from adfm.inspection.calibration import Calibration, probability, refuse_other_prompts
 from adfm.inspection.inspector import Inspector
 from adfm.inspection.sources import Source
 from adfm.inspection.threshold import exceedances, groups, threshold
@@ -66,7 +66,8 @@ def calibrate(
         ConfigError: the way of scoring gives no score, or images of a manifest are asked about in another way.
         DataError: images cannot be read, or the scores make no threshold or probability.
     """
-    _check_prompts(inspector, [*normals, *anomalous])
+    advice = "calibrate each category by itself with category=..."
+    refuse_other_prompts(inspector.scoring, [*normals, *anomalous], advice=advice)
     normal = scores(inspector, normals, "normal images")
     chosen = threshold(
         [[normal[place] for place in group] for group in together],
@@ -127,14 +128,3 @@ def told(calibration: Calibration) -> str:
             f"which {curve.anomalous} in {curve.anomalous + curve.normal} are anomalous, as here."
         )
     return "\n".join(lines)
-
-
-def _check_prompts(inspector: Inspector, sources: Sequence[Source]) -> None:
-    """Refuse rows of a manifest that change the prompt: a calibration is for the one that its settings say."""
-    category, knowledge = (inspector.scoring[name] for name in ("category", "knowledge"))
-    for source in sources:
-        if source.category not in (None, category) or source.knowledge not in (None, knowledge) or source.references:
-            raise ConfigError(
-                f"{source.path}: its row in the manifest names another category, knowledge or references than the "
-                "command, and a calibration is for one prompt; calibrate each category by itself with category=..."
-            )

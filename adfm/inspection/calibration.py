@@ -20,7 +20,9 @@ from scipy.optimize import minimize
 from adfm.errors import ConfigError, DataError
 from adfm.inspection.checkpoints import folder_of
 from adfm.inspection.folder import key_of
+from adfm.inspection.sources import Source
 from adfm.inspection.threshold import Threshold
+from adfm.models import tiny
 from adfm.models.card import NAME, Card, read_card, write_card
 
 SHOWN = 5
@@ -100,9 +102,14 @@ def home(path: str) -> Path:
     """Return the folder of a checkpoint (`model.path`), which keeps its calibration.
 
     Raises:
-        ConfigError: it is on the hub, or cannot be written to.
+        ConfigError: it is on the hub, is the embedded model (which is a part of the program), or cannot be written to.
     """
     folder = folder_of(path)
+    if folder.resolve() == tiny.folder().resolve():
+        raise ConfigError(
+            f"model.path={path}: the embedded model is a part of the installed program and keeps no calibration; "
+            "give the export of a run (run=<folder>, or run=newest) or a copy of a checkpoint (model.path=<folder>)"
+        )
     if not folder.is_dir():
         raise ConfigError(
             f"model.path={path}: is no folder, and a calibration is kept in the folder of its checkpoint; "
@@ -151,6 +158,17 @@ def find(folder: Path, settings: Mapping[str, Any]) -> Calibration | None:
     known = {name: entry[name] for name in ("missed", "settings", "date")}
     curve = entry["probability"] and Probability(**entry["probability"])
     return Calibration(threshold=Threshold(**entry["threshold"]), probability=curve, **known)
+
+
+def refuse_other_prompts(settings: Mapping[str, Any], sources: Sequence[Source], *, advice: str) -> None:
+    """Raise ConfigError for rows of a manifest that change the prompt: a calibration is for the one of its settings."""
+    category, knowledge = settings["category"], settings["knowledge"]
+    for source in sources:
+        if source.category not in (None, category) or source.knowledge not in (None, knowledge) or source.references:
+            raise ConfigError(
+                f"{source.path}: its row in the manifest names another category, knowledge or references than the "
+                f"command, and a calibration is for one prompt; {advice}"
+            )
 
 
 def _differences(stored: Any, now: Any, path: str = "") -> Iterator[str]:

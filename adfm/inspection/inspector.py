@@ -200,8 +200,10 @@ class Inspector:
         """Inspect one batch, in order. One broken image does not touch the others.
 
         Raises:
-            ConfigError: an image lacks the references that the template shows, or a prompt does not fit the model.
+            ConfigError: an image lacks the references that the template shows, a prompt does not fit the model, or the
+                calibration of the model is for another prompt than a row of a manifest asks for.
         """
+        self.check(batch)
         done: dict[int, Inspected] = {}
         samples: dict[int, Sample] = {}
         for place, source in enumerate(batch):
@@ -215,6 +217,12 @@ class Inspector:
             said = self._ask(self._readable(batch, samples, done))
         done |= {place: self._said(batch[place], samples[place], one) for place, one in said.items()}
         return [done[place] for place in range(len(batch))]
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise ConfigError for rows of a manifest that change the prompt, where a stored calibration judges scores."""
+        if self._calibration is not None:
+            advice = "inspect each category by itself with category=..., or set threshold=<number> or threshold=null"
+            calibration.refuse_other_prompts(self.scoring, sources, advice=advice)
 
     def _ask(self, samples: Mapping[int, Sample]) -> dict[int, Inspection]:
         """Ask about images of one tile together, and about every other one by itself."""

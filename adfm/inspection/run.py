@@ -34,8 +34,10 @@ def predict(
     Rows of images whose file is the same as before stay. `batch` images are read, asked and written at once.
 
     Raises:
-        ConfigError: `out` is in use, or holds what other settings made.
+        ConfigError: `out` is in use, or holds what other settings made; or the model's calibration is for another
+            prompt than a row of a manifest asks for.
     """
+    inspector.check(sources)
     with Folder.opened(out, inspector.settings, fresh=fresh) as folder:
         missing = resume(folder, sources, batch)
         started, tokens = time.perf_counter(), 0

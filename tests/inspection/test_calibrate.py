@@ -18,9 +18,10 @@ from PIL import Image
 from adfm.calibrate import main
 from adfm.config.compose import compose
 from adfm.errors import ConfigError, DataError
-from adfm.inspection import calibrating, calibration, sources
+from adfm.inspection import calibrating, calibration, run, sources
 from adfm.inspection.inspector import Inspector
 from adfm.inspection.sources import Source
+from adfm.models import tiny
 from adfm.models.card import NAME, read_card
 
 SHORT = "model.completion_tokens=4"
@@ -164,6 +165,26 @@ def test_a_manifest_of_another_category_is_refused(checkpoint: Path, images: Pat
     assert calibrated(inspector(checkpoint, category="screw"), screws).settings["category"] == "screw"
 
 
+def test_a_stored_calibration_judges_no_row_that_asks_in_another_way(
+    checkpoint: Path, images: Path, tmp_path: Path
+) -> None:
+    eye = inspector(checkpoint)
+    found = sources.find(images / "bad")[:2]
+    calibration.store(checkpoint, calibrated(eye, found), otherwise=eye.card)
+    eye = inspector(checkpoint)
+    assert eye.threshold is not None
+    same = replace(found[0], category="object")
+    others = ({"category": "screw"}, {"knowledge": "It is bent."}, {"references": (found[1].path,)})
+    for other in (replace(found[1], **changes) for changes in others):  # type: ignore[arg-type]  # of three fields
+        with pytest.raises(ConfigError, match=r"1\.png: its row in the manifest names another .*threshold=<number>"):
+            eye.inspect_sources([same, other])
+        with pytest.raises(ConfigError, match=r"1\.png: its row in the manifest"):
+            run.predict(eye, [same, other], tmp_path / "out", batch=1)
+        assert not (tmp_path / "out").exists()
+        assert [one.error for one in inspector(checkpoint, threshold=0.5).inspect_sources([same, other])] == [None] * 2
+    assert eye.inspect_sources([same])[0].error is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -189,11 +210,25 @@ def test_what_cannot_work_is_said_before_a_model_loads(
 ) -> None:
     monkeypatch.setattr(Inspector, "of", lambda *_, **__: pytest.fail("a model was loaded"))
     filled = [argument.format(images=images) for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["adfm.calibrate", *filled])
+    monkeypatch.setattr(sys, "argv", ["adfm.calibrate", f"model.path={checkpoint}", *filled])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_embedded_model_keeps_no_calibration(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Inspector, "of", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(sys, "argv", ["adfm.calibrate", f"normals={images}/good"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "model.path=tiny: the embedded model is a part of the installed program" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="keeps no calibration; give the export of a run"):
+        calibration.home(str(tiny.folder()))
+    assert not (tiny.folder() / NAME).exists()
 
 
 def test_a_checkpoint_of_the_hub_keeps_no_calibration(tmp_path: Path) -> None:
