@@ -1,10 +1,12 @@
-"""The control: each run's start goes on with supervised lessons for as many seconds as GRPO trained.
+"""The control: each run's start goes on with supervised lessons for as long as GRPO trained.
 
     python experiments/first_light/control.py [reward=fine_grained_strict] [seed=0] ...
 
 takes the finished runs of sweep.yaml (those with the named choices, or all), trains into `<run>/control` and evaluates
 into `<run>/eval/control`, on the run's own test images and with its reward; `python -m adfm.report` then compares.
-What is done is not done again. Seconds are those inside steps: without start, validation and saving, on both sides.
+What is done is not done again. Time is that inside steps, without start, validation and saving. The seconds of the run
+itself are of no use, for it may have shared its machine: a step of each is timed here, in turns, and the control gets
+as many steps as fit into GRPO's.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,8 +31,8 @@ from adfm.supervised.run import DONE
 from adfm.tracking import jsonl, study
 
 HERE = Path(__file__).parent
-WARM_UP, TIMED = 10, 20
-"""Steps before the clock is started, and under it, to find how many steps fit into the time."""
+WARM_UP, TIMED, ROUNDS = 5, 10, 3
+"""Steps before the clock is started, and under it, and how often each side has its turn."""
 REPORTS = 10
 """Reports of a control; its steps are a multiple, so that the last one says the seconds of all."""
 
@@ -57,20 +60,34 @@ def main(wanted: list[str]) -> None:
 def train(run: RunFolder) -> None:
     """Train the control of a run, unless it is there, and say how its seconds compare."""
     folder = run.path / "control"
-    budget = sum(line.get("seconds/step", 0.0) for line in jsonl.read(run.metrics_path))
-    if not (folder / DONE).is_file():
-        if not (folder / "config.yaml").is_file():
-            steps = max(1, round(budget / pace(run) / REPORTS)) * REPORTS
-            write(coldstart(run, folder, steps), folder)
-        subprocess.run([sys.executable, "-m", "adfm.supervised", str(folder)], check=True)
-    seconds = clock(folder)[-1]
-    steps = OmegaConf.load(folder / "config.yaml").supervised.steps
-    told = {"grpo_seconds": round(budget, 1), "control_seconds": round(seconds["seconds"], 1), "control_steps": steps}
-    write_whole(folder / "control.json", json.dumps(told, indent=2) + "\n")
-    print(f"{run.path.name}: {told}")
+    if (folder / DONE).is_file():
+        return
+    if not (folder / "config.yaml").is_file():
+        turns = [(grpo_pace(run), control_pace(run)) for _ in range(ROUNDS)]
+        ratio = median(grpo / control for grpo, control in turns)
+        steps = max(1, round(run.config.steps * ratio / REPORTS)) * REPORTS
+        write(coldstart(run, folder, steps), folder)
+        told = {"seconds_of_a_step": {"grpo, control": turns}, "ratio": ratio, "control_steps": steps}
+        write_whole(folder / "control.json", json.dumps(told, indent=2) + "\n")
+        print(f"{run.path.name}: {told}")
+    subprocess.run([sys.executable, "-m", "adfm.supervised", str(folder)], check=True)
 
 
-def pace(run: RunFolder) -> float:
+def grpo_pace(run: RunFolder) -> float:
+    """Measure the seconds of a step of GRPO: the median over a short run that is thrown away."""
+    config = copy.deepcopy(run.config)
+    config.steps = WARM_UP + TIMED
+    config.evaluate.at_end, config.evaluate.val_samples, config.logger = False, 1, {"jsonl": config.logger.jsonl}
+    with TemporaryDirectory() as parent:
+        short = RunFolder(Path(parent) / run.path.name)
+        short.path.mkdir()
+        write_whole(short.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        subprocess.run([sys.executable, "-m", "adfm", str(short.path)], check=True)
+        seconds = [line["seconds/step"] for line in jsonl.read(short.metrics_path) if "seconds/step" in line]
+    return median(seconds[WARM_UP:])
+
+
+def control_pace(run: RunFolder) -> float:
     """Measure the seconds of a step of the control by a short one that is thrown away."""
     with TemporaryDirectory() as folder:
         config = coldstart(run, Path(folder), WARM_UP + TIMED)
