@@ -1,5 +1,7 @@
 """`python -m adfm.report`: the page of a run (`run=`, or the newest), or the tables and curves of a study (`study=`).
 
+With another run's folder as `against=`, the page of a run says also what the two were asked to do differently.
+
 `python -m adfm.report compare RUN_A RUN_B` sets two evaluated runs side by side: tables in the terminal, and
 `compare.html` and `compare.json` in `RUN_B/compare/<name of RUN_A>` (`out=` chooses another folder).
 
@@ -49,13 +51,15 @@ def write(config: DictConfig) -> None:
     from adfm.tracking import study  # torch takes seconds
     from adfm.tracking.html import report
 
+    if config.against is not None and (config.compare or config.study):
+        raise ConfigError("against: goes with the page of a run; leave compare and study out, or against")
     if config.compare is not None:
         _compare(config)
     elif config.study is not None:
         _tabulate(study.sweep_file(Path(config.study)), list(config.metrics))
     else:
         folder = Path(config.run) if config.run is not None else newest(Path(config.runs)).path
-        print(report.write(folder))
+        print(report.write(folder, against=None if config.against is None else Path(config.against)))
 
 
 def _compare(config: DictConfig) -> None:

@@ -271,6 +271,8 @@ class ReportConfig:
     run: str | None = None
     """A run's folder; None takes the newest of `runs`."""
     runs: str = "runs"
+    against: str | None = None
+    """Another run's folder: the page says also what the two were asked to do differently."""
     study: str | None = None
     """A folder with a sweep.yaml, or one of its sweeps: tables and curves are written beside it; see `adfm.report`."""
     metrics: list[str] = field(
