@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from elements import Elements, columns, kinds
 from fake_run import write_evaluation
 
+from adfm import report as command
 from adfm.errors import ConfigError
 from adfm.evaluation.prediction import Prediction
 from adfm.tracking.html import report
@@ -50,6 +52,54 @@ def test_a_finished_run_shows_everything(finished: Path) -> None:
     elements = Elements(page)
     assert len(elements.of("article")) == 24 + 4
     assert columns(elements)[:4] == ["before", "after", "change", "always normal"]
+
+
+def test_the_command_says_what_another_run_was_asked(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "runs" / "other-1"
+    other.mkdir()
+    (other / "config.yaml").write_text((run_folder / "config.yaml").read_text().replace("seed: 0", "seed: 3"))
+    monkeypatch.setattr(sys, "argv", ["adfm.report", f"run={run_folder}", f"against={other}"])
+    command.main()
+    assert capsys.readouterr().out == f"{run_folder / 'report.html'}\n"
+    assert "Config: difference from other-1" in (run_folder / "report.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["adfm.report", f"study={tmp_path}", f"against={other}"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "against: goes with the page of a run" in capsys.readouterr().err
+
+
+def test_alarms_stand_near_the_top_the_newest_first(run_folder: Path) -> None:
+    assert "Alarms" not in page_of(run_folder)
+    seen = {"alarm": "low_entropy", "since": 3, "seen": "entropy 0.010, bound <0.05>"}
+    lines = [
+        {"time": 1.5, "step": 7, "state": "ringing", "advice": "a lower model.learning_rate", **seen},
+        {"time": 2.5, "step": 9, "state": "recovered", "advice": "", **seen, "seen": "entropy 0.200", "since": 9},
+    ]
+    (run_folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = page_of(run_folder)
+    shown = re.sub(
+        r"\s+", " ", re.sub("<[^>]*>", "", page[page.index('<section id="alarms">') :].split("</section>")[0])
+    )
+    assert shown.strip() == (
+        "Alarms events.jsonl, the newest first "
+        "low_entropy recovered at step 9: entropy 0.200, since step 9. "
+        "low_entropy ringing at step 7: entropy 0.010, bound &lt;0.05&gt;, since step 3. "
+        "Try: a lower model.learning_rate"
+    )
+    assert page.index('id="alarms"') < page.index('id="curves"')
+
+
+def test_many_alarms_are_counted(run_folder: Path) -> None:
+    line = {"time": 0.0, "alarm": "no_spread", "state": "ringing", "since": 1, "seen": "x", "advice": "y"}
+    rows = "".join(json.dumps({**line, "step": step}) + "\n" for step in range(1, 16))
+    (run_folder / "events.jsonl").write_text(rows)
+    page = page_of(run_folder)
+    assert page.count("no_spread</b>") == report.MOST_EVENTS == 12
+    assert "at step 15:" in page
+    assert "at step 3:" not in page
+    assert "3 earlier ones are in the file" in page
 
 
 def test_all_completions_of_a_prompt_stand_side_by_side(finished: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from adfm.evaluation.flips import McNemar
 from adfm.tracking.compare import Comparison, OnDataset, verdict
-from adfm.tracking.html import cards, gallery, page
+from adfm.tracking.html import card_files, gallery, page
 from adfm.tracking.html.cards import Card
 from adfm.tracking.html.gallery import VERDICTS, GalleryView
 from adfm.tracking.html.results import LOWER_IS_BETTER
@@ -44,7 +44,9 @@ CHANGES = {
 def flipped(one: OnDataset, names: tuple[str, str]) -> list[GalleryView]:
     """Show the flipped images of one data set, what both runs said side by side; one gallery for each change."""
     pairs = [pair for pair in one.pairs if pair.flipped]
-    sides = [cards.of_predictions([getattr(pair, side) for pair in pairs], one.masks) for side in ("first", "second")]
+    sides = [
+        card_files.of_predictions([getattr(pair, side) for pair in pairs], one.masks) for side in ("first", "second")
+    ]
     shown = [(pair.change, _card(first, second, names)) for pair, first, second in zip(pairs, *sides, strict=True)]
     views = []
     for change, meaning in CHANGES.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adfm.errors import DataError
-from adfm.tracking.html import cards, gallery, page, thresholds
+from adfm.tracking.html import card_files, gallery, page, thresholds
 from adfm.tracking.html.curves import Panel
 from adfm.tracking.html.folder import Evaluated
 from adfm.tracking.html.gallery import GalleryView
@@ -64,6 +64,6 @@ def operation(name: str, evaluated: Evaluated) -> Operation | None:
 
 def gallery_of(anchor: str, name: str, evaluated: Evaluated) -> GalleryView:
     """Show the predictions on one data set."""
-    found = cards.of_predictions(evaluated.predictions, evaluated.masks)
+    found = card_files.of_predictions(evaluated.predictions, evaluated.masks)
     unit = "question" if evaluated.mmad else "image"
     return gallery.view(anchor, name, f"Predictions on {name}", "held-out images, failures first", found, unit=unit)

@@ -52,6 +52,8 @@ class RunFiles:
     """How many steps the run had when it last finished; 0 if it never did."""
     records: list[dict[str, Any]]
     """The lines of `metrics.jsonl`."""
+    events: list[dict[str, Any]]
+    """The lines of `events.jsonl`: alarms that rang or recovered, the earliest first."""
     samples: list[dict[str, Any]]
     """The lines of the newest sample file."""
     before: dict[str, Evaluated]
@@ -73,7 +75,8 @@ class RunFiles:
             config=config,
             environment=_json(run.path / "env.json"),
             completed_steps=run.completed_steps,
-            records=jsonl.read(run.metrics_path) if run.metrics_path.is_file() else [],
+            records=_lines(run.metrics_path),
+            events=_lines(run.path / "events.jsonl"),
             samples=jsonl.read(newest) if newest else [],
             before=evaluations(run.evaluation("before")),
             after=evaluations(run.path / "eval"),
@@ -84,6 +87,10 @@ def evaluations(folder: Path) -> dict[str, Evaluated]:
     """Read every finished evaluation below a folder, by the name of its data set."""
     finished = sorted({path.parent for name in ("metrics.json", "mmad.json") for path in folder.glob(f"*/{name}")})
     return {path.name: Evaluated.read(path) for path in finished}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return jsonl.read(path) if path.is_file() else []
 
 
 def _json(path: Path) -> dict[str, Any]:

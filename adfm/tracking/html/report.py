@@ -9,10 +9,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from adfm.tracking.html import cards, curves, difference, evaluation, gallery, page
+from adfm.tracking.html import card_files, curves, difference, evaluation, gallery, page
 from adfm.tracking.html.folder import RunFiles
 from adfm.tracking.html.gallery import GalleryView
 from adfm.tracking.html.results import results
+
+MOST_EVENTS = 12
+"""Alarms and recoveries that the page lists; a run with more has its earlier ones in `events.jsonl`."""
 
 
 def write(folder: Path, *, against: Path | None = None) -> Path:
@@ -37,6 +40,8 @@ def _content(run: RunFiles, other: RunFiles | None) -> dict[str, Any]:
         "lead": _lead(run.config),
         "command": f"python -m adfm {run.path.parent.name}/{run.path.name}",
         "facts": _facts(run),
+        "events": run.events[: -MOST_EVENTS - 1 : -1],
+        "earlier_events": max(0, len(run.events) - MOST_EVENTS),
         "results": results(run.before, run.after),
         "operation": [found for name, one in run.after.items() if (found := evaluation.operation(name, one))],
         "rewards": curves.reward_panels(run.records),
@@ -58,7 +63,7 @@ def _galleries(run: RunFiles) -> list[GalleryView]:
     if run.samples:
         title = f"Completions of step {run.samples[0]['step']}"
         note = "training images, all completions of a prompt side by side"
-        groups = cards.of_sample_rows(run.samples)
+        groups = card_files.of_sample_rows(run.samples)
         views.append(gallery.view("completions", "Completions", title, note, groups, unit="prompt"))
     return views
 
