@@ -80,4 +80,5 @@ def read_card(folder: Path) -> Card | None:
 def _card(values: dict[str, Any]) -> Card:
     if not isinstance(values["model"], dict) or not isinstance(values["reasoning"], dict):
         raise TypeError("model and reasoning must be config nodes")
-    return Card(**values | {"defect_types": tuple(values["defect_types"])})
+    read: dict[str, Any] = {**values, "defect_types": tuple(values["defect_types"])}
+    return Card(**read)

@@ -24,7 +24,7 @@ from adfm.evaluation.mmad import results
 from adfm.evaluation.mmad.answers import read_answers
 from adfm.evaluation.mmad.scoring import tables
 from adfm.evaluation.prediction import Prediction
-from adfm.evaluation.score import AnswerScore, DirectScore, NoScore
+from adfm.evaluation.score import AnswerScore, NoScore, log_odds
 from adfm.models.vlm import VLM
 from adfm.types import Sample
 
@@ -77,7 +77,8 @@ def test_the_log_odds_of_letters_are_the_direct_score(vlm: VLM, questions: Seque
     prompt = made.ask(questions[0], vlm.frames)
     encoded = [vlm.encode(prompt)]
     (found,) = letter_logprobs(vlm, made, [prompt], encoded)
-    assert [log_odds_of(found, prompt)] == pytest.approx(DirectScore()(vlm, made, [prompt], encoded, []), abs=1e-5)
+    (direct,) = log_odds(vlm, made, [prompt], encoded, [[made.opening()]])
+    assert [log_odds_of(found, prompt)] == pytest.approx(direct, abs=1e-5)
 
 
 def test_probable_letters_are_predictions(vlm: VLM, questions: Sequence[Sample]):
