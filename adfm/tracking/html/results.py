@@ -18,7 +18,10 @@ DETAILS = ("balanced_accuracy", "auroc", "overkill", "miss", "box_iou", "box_acc
 """Metrics shown for each category."""
 
 SHOWN = frozenset(
-    ("dataset", "synthetic", "split", "score", "key", "samples", "images", "anomalous", "overall", "macro", "baselines")
+    (
+        *("dataset", "synthetic", "split", "score", "trained", "key"),
+        *("samples", "images", "anomalous", "overall", "macro", "baselines"),
+    )
 )
 """Keys of `metrics.json` that have their place; the others are groups of samples, or shown by their shape."""
 
@@ -73,7 +76,8 @@ def result(dataset: str, before: Evaluated | None, after: Evaluated | None) -> R
 
 def _note(measured: Mapping[str, Any]) -> str:
     counts = f"{measured['samples']} samples of {measured['images']} images, {measured['anomalous']} anomalous"
-    return f"{counts}; anomaly score: {measured['score']}; 95% intervals"
+    trained = f"; {measured['trained']}" if measured.get("trained") else ""
+    return f"{counts}; anomaly score: {measured['score']}; 95% intervals{trained}"
 
 
 def _cells(estimates: Mapping[str, Estimate]) -> dict[str, Cell]:
