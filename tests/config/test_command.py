@@ -136,10 +136,10 @@ def test_an_installed_wheel_runs_from_any_folder(tmp_path: Path, repository: Pat
     assert (installed / "adfm" / "models" / "tiny" / "checkpoint" / "model.safetensors").is_file()
     assert not (installed / "tests").exists()
 
-    for command in ("train", "evaluate", "rewards", "data", "report", "coldstart"):
+    for command in ("train", "evaluate", "predict", "calibrate", "rewards", "data", "report", "coldstart"):
         result = python("-m", f"adfm.{command}", "--help", cwd=elsewhere, path=installed)
         assert result.returncode == 0, result.stderr
-        assert "== Config ==" in result.stdout
+        assert "Keys, as in KEY=VALUE" in result.stdout
     refused = python("-m", "adfm.train", NOWHERE, cwd=elsewhere, path=installed)
     assert refused.stderr.startswith("model.path: no/such/folder is neither")
     assert list(elsewhere.iterdir()) == []

@@ -83,7 +83,7 @@ def test_a_study_with_its_controls(
     (first, second) = [cell.folder for cell in study.cells(tmp_path)]
     told = json.loads((first.path / "control" / "control.json").read_text())
     assert told["control_steps"] % 10 == 0
-    assert told["control_seconds"] > 0
+    assert told["ratio"] > 0
     written = (second.path / "eval" / "control" / "synthetic" / "predictions.jsonl").stat().st_mtime_ns
     control.main([])  # finished: nothing is trained or written again
     assert (second.path / "eval" / "control" / "synthetic" / "predictions.jsonl").stat().st_mtime_ns == written
