@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.command import command
 from adfm.config.compose import check
-from adfm.config.run_folder import write_whole
 from adfm.errors import ConfigError
+from adfm.files import write_whole
 
 UNCOMPARED = ("command", "engine", "fresh")
 """Keys that may differ when an unfinished cold start goes on."""

@@ -18,8 +18,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from adfm.config.command import command
-from adfm.config.run_folder import newest, write_whole
+from adfm.config.run_folder import newest
 from adfm.errors import ConfigError
+from adfm.files import write_whole
 
 
 def main() -> None:

@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import build
 from adfm.config.environment import environment
-from adfm.config.run_folder import RunFolder, write_whole
+from adfm.config.run_folder import RunFolder
 from adfm.data import manifest
 from adfm.data.leaks import guard_evaluation
 from adfm.evaluation import comparison, runner
 from adfm.evaluation.plan import Plan, data_set_names, model_config
 from adfm.evaluation.score import SCORES
+from adfm.files import write_whole
 from adfm.grpo import guards, loop
 from adfm.grpo.collect import Collector, PromptStream
 from adfm.grpo.distributed import Ranks

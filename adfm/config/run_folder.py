@@ -23,6 +23,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adfm.errors import ConfigError
+from adfm.files import write_whole
 from adfm.models import card, tiny
 from adfm.types import Dataset
 
@@ -195,13 +196,6 @@ def checkpoint_hash(path: str, revision: str | None) -> str:
             f"model.path: {path} is neither a folder nor a hub id; use model.path=<folder> or model.path=<owner>/<name>"
         )
     return f"{path}@{revision or 'main'}"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is never seen half written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _aside(path: Path) -> Path:

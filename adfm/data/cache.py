@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from adfm.errors import DataError
+from adfm.files import write_whole
 from adfm.types import Sample
 
 
@@ -73,7 +74,7 @@ class Digests:
 
     def __exit__(self, *_: object) -> None:
         if self.changed:
-            write_atomically(self.path, json.dumps(self.known))
+            write_whole(self.path, json.dumps(self.known))
 
 
 class Hashes(dict[str, str]):
@@ -89,7 +90,7 @@ class Hashes(dict[str, str]):
 
     def __exit__(self, *_: object) -> None:
         if len(self) > self.kept:
-            write_atomically(self.path, json.dumps(self))
+            write_whole(self.path, json.dumps(self))
 
 
 class Thumbnails(dict[str, bytes]):
@@ -108,7 +109,7 @@ class Thumbnails(dict[str, bytes]):
             content = BytesIO()
             pixels = np.frombuffer(b"".join(self.values()), np.uint8).reshape(len(self), -1)
             np.savez(content, digests=np.array(list(self)), pixels=pixels)
-            write_atomically(self.path, content.getvalue())
+            write_whole(self.path, content.getvalue())
 
 
 def _read_rows(path: Path) -> dict[str, bytes]:
@@ -124,11 +125,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError):
         return {}  # a lost cache costs time only
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    draft.replace(path)

@@ -36,12 +36,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adfm.data.cache import fingerprint_of, write_atomically
+from adfm.data.cache import fingerprint_of
 from adfm.data.mask_rows import DILATION, MIN_AREA
 from adfm.data.row_files import READERS, RowError, rows
 from adfm.data.rows import Reader, as_row
 from adfm.data.splits import Split
 from adfm.errors import DataError
+from adfm.files import write_whole
 from adfm.types import Dataset, Sample
 
 PARTS = ("train", "val", "test")
@@ -195,7 +196,7 @@ def store(dataset: Dataset, folder: Path) -> None:
     Of one that is `drawn`, there is `about.json` alone, with what its samples are drawn from.
     """
     if (drawn := getattr(dataset, "drawn", None)) is not None:
-        write_atomically(folder / "about.json", json.dumps({"dataset": dataset.name, "drawn": drawn}, indent=2) + "\n")
+        write_whole(folder / "about.json", json.dumps({"dataset": dataset.name, "drawn": drawn}, indent=2) + "\n")
         return
     parts = {part: dataset.split(part) for part in PARTS}
     about: dict[str, Any] = {"dataset": dataset.name, **{part: len(samples) for part, samples in parts.items()}}
@@ -208,7 +209,7 @@ def store(dataset: Dataset, folder: Path) -> None:
         about["ids_only"] = why
         ids = ({"split": part, "id": sample.id} for part, samples in parts.items() for sample in samples)
         _write(folder / f"{WHOLE}.jsonl", ids)
-    write_atomically(folder / "about.json", json.dumps(about, indent=2) + "\n")
+    write_whole(folder / "about.json", json.dumps(about, indent=2) + "\n")
 
 
 def trained_on(folder: Path) -> list[Sample] | None:
@@ -234,7 +235,7 @@ def _row(sample: Sample, root: Path) -> dict[str, Any]:
 
 def _write(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     try:
-        write_atomically(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+        write_whole(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
     except UnicodeEncodeError as error:
         raise DataError(f"{path}: {error.object!r} is not valid Unicode; rename the file") from error
 

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from adfm.config.run_folder import write_whole
 from adfm.data.leaks import Leaks, leaf_names, training_label
 from adfm.evaluation import metrics, prediction, runner, tables, true_masks
 from adfm.evaluation.baselines import baseline_predictions, best_threshold, thresholded
@@ -29,6 +28,7 @@ from adfm.evaluation.plan import Plan, key_of, model_config
 from adfm.evaluation.prediction import Prediction
 from adfm.evaluation.score import NoScore
 from adfm.evaluation.truth import truth_of
+from adfm.files import write_whole
 from adfm.grpo import selfcheck
 from adfm.models.vlm import VLM
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from pycocotools import mask as coco
 
+from adfm.evaluation.localization import overlaps
 from adfm.types import Box, Prompt, Verdict
 
 SAME = 0.5
@@ -87,17 +85,6 @@ def likeness(some: Sequence[Box], others: Sequence[Box]) -> float:
         return float(not some and not others)
     iou = overlaps(some, others)
     return float(np.concatenate([iou.max(0), iou.max(1)]).mean())
-
-
-def overlaps(some: Sequence[Box], others: Sequence[Box]) -> Float[np.ndarray, "some other"]:
-    """IoU of each box with each other one; 0 for one without an area."""
-    if not some or not others:
-        return np.zeros((len(some), len(others)))
-    one, other = (np.array(boxes, dtype=np.float64) for boxes in (some, others))
-    sized: list[Any] = [
-        np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1) for corners in (one, other)
-    ]
-    return np.array(coco.iou(sized[0], sized[1], [0] * len(others)))
 
 
 def _majority(called: Sequence[bool], score: float | None) -> bool | None:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
+from pycocotools import mask as coco
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -107,6 +108,14 @@ def _annotations(true: Sequence[Sequence[Box]]) -> dict[str, Any]:
     ]
     images = [{"id": image} for image in range(1, len(true) + 1)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "defect"}]}
+
+
+def overlaps(some: Sequence[Box], others: Sequence[Box]) -> Float[np.ndarray, "some other"]:
+    """IoU of each box with each other one; 0 for one without an area."""
+    if not some or not others:
+        return np.zeros((len(some), len(others)))
+    sides: list[Any] = [np.array([corner_and_size(box) for box in side], np.float64) for side in (some, others)]
+    return np.array(coco.iou(sides[0], sides[1], [0] * len(others)))
 
 
 def has_area(box: Box) -> bool:

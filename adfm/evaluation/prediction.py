@@ -13,6 +13,7 @@ import numpy as np
 from adfm.errors import DataError
 from adfm.evaluation.inspection import Draw, Inspection
 from adfm.evaluation.localization import mask_iou
+from adfm.files import write_whole
 from adfm.masks.rle import rle_mask
 from adfm.types import DETECTION, Box, Prompt, Sample
 
@@ -98,10 +99,7 @@ def labels(sample: Sample) -> dict[str, Any]:
 
 def write(path: Path, predictions: Iterable[Prediction]) -> None:
     """Write `predictions.jsonl`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text("".join(f"{prediction.to_json()}\n" for prediction in predictions), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, "".join(f"{prediction.to_json()}\n" for prediction in predictions))
 
 
 def read(path: Path) -> list[Prediction]:

@@ -6,14 +6,12 @@ A region is a connected component of the true mask (8 neighbours), or a true box
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
-from pycocotools import mask as coco
 from skimage.measure import label, regionprops
 
-from adfm.evaluation.localization import boxes_mask, corner_and_size, has_area
+from adfm.evaluation.localization import boxes_mask, has_area, overlaps
 from adfm.types import Box
 
 THRESHOLDS = (0.1, 0.3, 0.5)
@@ -62,6 +60,5 @@ def _matched(boxes: Sequence[Box], true: Sequence[Box]) -> list[int]:
     boxes = [box for box in boxes if has_area(box)]
     if not boxes or not true:
         return [0] * len(THRESHOLDS)
-    sides: list[Any] = [[corner_and_size(box) for box in side] for side in (boxes, true)]
-    best = np.asarray(coco.iou(sides[0], sides[1], [0] * len(true))).max(axis=0)
+    best = overlaps(boxes, true).max(axis=0)
     return [int(np.count_nonzero(best >= threshold)) for threshold in THRESHOLDS]

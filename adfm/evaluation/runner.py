@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from adfm.config.run_folder import write_whole
 from adfm.data.images import read_image
 from adfm.evaluation.decoding import Decoding, Greedy
 from adfm.evaluation.inspection import Inspection, of_verdict, verdict_of
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
 from adfm.evaluation.prediction import Prediction, from_inspection, question_of
 from adfm.evaluation.score import Score
+from adfm.files import write_whole
 from adfm.grpo.written import Written
 from adfm.masks.rle import union_rle
 from adfm.masks.segmenter import Segmenter
@@ -51,7 +51,6 @@ class Partial:
         if path.exists():
             first, *lines = path.read_bytes().split(b"\n")
             self.done = [Prediction.from_json(line.decode()) for line in lines[:-1]] if first == key.encode() else []
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, "".join(f"{line}\n" for line in (key, *map(Prediction.to_json, self.done))))
 
     def add(self, predictions: Iterable[Prediction]) -> None:

@@ -93,7 +93,7 @@ class DirectScore:
         written: Sequence[Written] = (),
     ) -> list[float | None]:
         """Score each prompt; the completions play no part."""
-        texts = [[template.opening()] * len(group) for group in completions]
+        texts = [[template.opening(), *[None] * (len(group) - 1)] for group in completions]
         return [odds[0] for odds in log_odds(vlm, template, prompts, encoded, texts, written)]
 
 
@@ -124,13 +124,13 @@ def log_odds(
     template: Template,
     prompts: Sequence[Prompt],
     encoded: Sequence[EncodedPrompt],
-    texts: Sequence[Sequence[str]],
+    texts: Sequence[Sequence[str | None]],
     written: Sequence[Written] = (),
 ) -> list[list[float | None]]:
     """Log-odds of anomalous against normal behind each text of each prompt, where the answer stage follows.
 
-    Equally many texts belong to each prompt. What is `written` there already is not read again. A prompt whose letters
-    mean neither is not read and has None.
+    Equally many texts belong to each prompt. What is `written` there already is not read again. A text that is None, or
+    whose prompt has letters that mean neither, is not read and has None.
 
     Raises:
         ConfigError: the letters of a prompt do not decide between anomalous and normal.
@@ -141,6 +141,8 @@ def log_odds(
     for place, (prompt, deciding) in enumerate(zip(prompts, letters, strict=True)):
         answers = template.answers(prompt)
         for draw, text in enumerate(texts[place] if deciding else ()):
+            if text is None:
+                continue
             tokens = [written_tokens(vlm, text + answers[letter]) for letter in deciding]
             common = shared_prefix(tokens)
             ends[place * size + draw] = Ends(stem=common, rests=[ids[len(common) :] for ids in tokens])

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adfm.config.run_folder import write_whole
 from adfm.errors import DataError
+from adfm.files import write_whole
 from adfm.masks.rle import union_rle
 from adfm.types import Sample
 
@@ -27,7 +27,6 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     ]
     path.unlink(missing_ok=True)
     if lines:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, "".join(lines))
 
 

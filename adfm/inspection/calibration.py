@@ -128,6 +128,8 @@ def store(folder: Path, calibration: Calibration, *, otherwise: Card) -> Path:
     Raises:
         ConfigError: the folder is not there, cannot be written to, or has a broken card.
     """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: the calibration cannot be stored with the model (the folder is gone)")
     card = read_card(folder) or otherwise
     entry = asdict(calibration) | {"guarantee": calibration.threshold.guarantee}
     try:

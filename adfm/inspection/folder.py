@@ -19,9 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from adfm.config.run_folder import write_whole
-from adfm.data.cache import write_atomically
 from adfm.errors import ConfigError
+from adfm.files import write_whole
 from adfm.tracking import jsonl
 
 SETTINGS = "settings.json"
@@ -72,7 +71,7 @@ class Folder:
                 for picture in filter(None, (row["overlay"], row["mask_file"])):
                     (self.path / picture).unlink(missing_ok=True)
         self.rows = list(rows)
-        write_atomically(self.path / PREDICTIONS, "".join(map(jsonl.line, rows)))
+        write_whole(self.path / PREDICTIONS, "".join(map(jsonl.line, rows)))
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows; when this returns, they are on the disk."""

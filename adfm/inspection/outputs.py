@@ -7,15 +7,16 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from pycocotools import mask as coco
 
-from adfm.config.run_folder import write_whole
+from adfm.evaluation.localization import corner_and_size, has_area
+from adfm.files import write_whole
 from adfm.inspection.inspected import ANOMALOUS, ERROR, NORMAL, UNREADABLE, VERDICTS
-from adfm.masks.rle import rle_mask
+from adfm.masks.rle import rle_mask, union_rle
 from adfm.masks.segmenter import pixels_of
+from adfm.types import Box
 
 Row = Mapping[str, Any]
 COLUMNS = ("path", "verdict", "score", "probability", "type", "boxes", "largest_box", "explanation", "error")
@@ -46,7 +47,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         largest = max(row["boxes"], key=_area, default=())
         values = {**row, "boxes": len(row["boxes"]), "largest_box": " ".join(f"{edge:g}" for edge in largest)}
         table.writerow([_cell(values[column]) for column in COLUMNS])
-    _write_whole(path, b"\xef\xbb\xbf" + text.getvalue().encode())
+    write_whole(path, b"\xef\xbb\xbf" + text.getvalue().encode())
 
 
 def write_coco(path: Path, rows: Sequence[Row], types: Sequence[str] = ()) -> None:
@@ -95,18 +96,17 @@ def _annotations(row: Row) -> list[dict[str, Any]]:
     size = {"width": row["width"], "height": row["height"]}
     union = None if row["mask"] is None else rle_mask(row["mask"])
     found = []
-    for box, confidence in zip(row["boxes"], row["confidences"], strict=True):
-        x0, y0, x1, y1 = box
-        if x1 <= x0 or y1 <= y0:
+    for edges, confidence in zip(row["boxes"], row["confidences"], strict=True):
+        box = cast(Box, tuple(edges))
+        if not has_area(box):
             continue
-        left, top, right, bottom = pixels_of((x0, y0, x1, y1), **size)
-        inside = np.zeros((size["height"], size["width"]), np.uint8, order="F")
-        inside[top:bottom, left:right] = 1 if union is None else union[top:bottom, left:right]
-        encoded: Any = coco.encode(inside)
+        left, top, right, bottom = pixels_of(box, **size)
+        inside = np.zeros((size["height"], size["width"]), bool)
+        inside[top:bottom, left:right] = True if union is None else union[top:bottom, left:right]
         found.append(
             {
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "segmentation": {"size": [size["height"], size["width"]], "counts": encoded["counts"].decode("ascii")},
+                "bbox": corner_and_size(box),
+                "segmentation": union_rle(inside[None]),
                 "area": int(inside.sum()),
                 "score": confidence,
             }
@@ -123,9 +123,3 @@ def _cell(value: Any) -> Any:
         return value
     text = " ".join(value.split("\n"))
     return f"'{text}" if text.startswith(FORMULA) else text
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(content)
-    draft.replace(path)

@@ -15,9 +15,9 @@ from typing import Any
 from tqdm import tqdm
 
 from adfm.config.environment import environment
-from adfm.config.run_folder import write_whole
 from adfm.data.cache import Digests
 from adfm.errors import ConfigError, DataError
+from adfm.files import write_whole
 from adfm.inspection import outputs, overlay
 from adfm.inspection.folder import Folder, key_of
 from adfm.inspection.inspected import Inspected

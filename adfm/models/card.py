@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adfm.errors import ConfigError
+from adfm.files import write_whole
 
 NAME = "adfm.json"
 FORMAT = 1
@@ -49,10 +50,8 @@ class Card:
 
 def write_card(folder: Path, card: Card) -> None:
     """Write the card into a checkpoint folder, whole or not at all, in the place of an existing one."""
-    unfinished = folder / f".{NAME}.unfinished"
     text = json.dumps({"format": FORMAT, **asdict(card)}, indent=2, ensure_ascii=False)
-    unfinished.write_text(f"{text}\n", encoding="utf-8")
-    unfinished.replace(folder / NAME)
+    write_whole(folder / NAME, f"{text}\n")
 
 
 def read_card(folder: Path) -> Card | None:

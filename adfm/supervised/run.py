@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import build
 from adfm.config.environment import environment
-from adfm.config.run_folder import write_whole
 from adfm.data.order import balanced
 from adfm.evaluation.plan import model_config
+from adfm.files import write_whole
 from adfm.grpo.distributed import Ranks
 from adfm.models import tiny
 from adfm.models.card import Card, write_card

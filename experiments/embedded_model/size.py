@@ -22,7 +22,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTra
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from adfm.config.compose import build, compose
-from adfm.config.run_folder import write_whole
+from adfm.files import write_whole
 from adfm.models.tiny.architecture import IMAGE_SIDE, LANGUAGE, TOWER
 
 RUNS = Path("runs/embedded_model_size")

@@ -23,10 +23,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.command import user_errors
 from adfm.config.compose import check
-from adfm.config.run_folder import RunFolder, write_whole
+from adfm.config.run_folder import RunFolder
 from adfm.errors import ConfigError
 from adfm.evaluation import comparison
 from adfm.evaluation.plan import Plan
+from adfm.files import write_whole
 from adfm.supervised.run import DONE
 from adfm.tracking import jsonl, study
 

@@ -28,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from workloads import WORKLOADS, draw_samples
 
-from adfm.config.run_folder import write_whole
+from adfm.files import write_whole
 from adfm.grpo.attention import ATTENTION
 
 FOLDER = Path(__file__).parent

@@ -30,7 +30,7 @@ from attention_clock import AttentionClock
 from tqdm import tqdm
 from workloads import FACTOR, Workload, draw_samples
 
-from adfm.config.run_folder import write_whole
+from adfm.files import write_whole
 from adfm.grpo.logprob import CHUNK_NUMBERS
 
 FOLDER = Path(__file__).parent

@@ -11,7 +11,7 @@ from typing import Any
 
 from fits import LAWS, fit, slope
 
-from adfm.config.run_folder import write_whole
+from adfm.files import write_whole
 
 Record = dict[str, Any]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from reading_support import asked
 
-from adfm.evaluation.consensus import clusters, consensus, likeness, overlaps
+from adfm.evaluation.consensus import clusters, consensus, likeness
+from adfm.evaluation.localization import overlaps
 from adfm.reasoning.layout import REASONS
 from adfm.types import Box, Prompt, Verdict
 

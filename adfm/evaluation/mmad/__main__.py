@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from adfm.config.command import command
 from adfm.config.compose import check
-from adfm.config.run_folder import write_whole
 from adfm.errors import ConfigError
+from adfm.files import write_whole
 
 
 @command("mmad_score")
@@ -40,7 +40,6 @@ def main(config: DictConfig) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
     except OSError as error:
         raise ConfigError(f"out: cannot write {path}: {error}") from error

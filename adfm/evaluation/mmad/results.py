@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from adfm.config.run_folder import write_whole
 from adfm.data.mmad import ATTRIBUTE, DETECTION, IMAGE
-from adfm.evaluation import metrics
+from adfm.evaluation import bootstrap, metrics
 from adfm.evaluation.bootstrap import Outcomes, Statistic, Weights, auroc, draws, interval
 from adfm.evaluation.mmad.answers import Answer
 from adfm.evaluation.mmad.published import published
 from adfm.evaluation.mmad.scoring import AVERAGE, Estimate, tables
 from adfm.evaluation.mmad.show import comparison, ranking, shown
 from adfm.evaluation.prediction import Prediction
+from adfm.files import write_whole
 from adfm.types import Sample
 
 SUMMARY = "mmad.json"
-BINS = 15
-"""Of the calibration error, of equal width."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +74,8 @@ def publish(folder: Path, predictions: Sequence[Prediction], about: About, *, re
 def detection(predictions: Sequence[Prediction], *, resamples: int, seed: int = 0) -> dict[str, dict[str, Estimate]]:
     """Measure the anomaly scores of detection questions in percent: data set, or `Average`, to measure to estimate.
 
-    `AUROC` ranks images; `Calibration error` is the expected one of the probability of an anomaly, in `BINS` bins.
+    `AUROC` ranks images; `Calibration error` is the expected one of the probability of an anomaly, in
+    `bootstrap.BINS` bins.
     Intervals are over images. The average has every data set with the same weight.
     """
     if not predictions:
@@ -101,11 +99,9 @@ def detection(predictions: Sequence[Prediction], *, resamples: int, seed: int = 
 
 def calibration_error(outcomes: Outcomes, weights: Weights) -> Statistic:
     """Expected calibration error of the probabilities that the scores, as log-odds, stand for; NaN without weight."""
-    probability: Float[np.ndarray, " sample"] = np.exp(-np.logaddexp(0, -outcomes.score))
-    place = np.minimum((probability * BINS).astype(int), BINS - 1)
-    gaps = weights @ (np.eye(BINS)[place] * (probability - outcomes.truth)[:, None])
-    total = weights.sum(1)
-    return np.divide(np.abs(gaps).sum(1), total, out=np.full_like(total, np.nan), where=total > 0)
+    return bootstrap.calibration_error(
+        replace(outcomes, probability=np.exp(-np.logaddexp(0, -outcomes.score))), weights
+    )
 
 
 def _estimate(values: Statistic) -> Estimate:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from adfm.evaluation import tables
 from adfm.evaluation.pooled import TERM, Pooled
 from adfm.tracking.arms import BETWEEN, MOMENTS, SIDES, VALIDATION, Row
-from adfm.tracking.html.results import LOWER_IS_BETTER
-from adfm.tracking.html.table import MISSING, Cell, Table
+from adfm.tracking.html.table import LOWER_IS_BETTER, MISSING, Cell, Table
 
 CHANGES = tuple(f"{BETWEEN}{side}" for side in SIDES if side != "after")
 LOOKED_AT = ("reward", "balanced_accuracy", "auroc", "box_iou", "parse_failure")

@@ -12,8 +12,7 @@ from adfm.tracking.compare import Comparison, OnDataset, verdict
 from adfm.tracking.html import card_files, gallery, page
 from adfm.tracking.html.cards import Card
 from adfm.tracking.html.gallery import VERDICTS, GalleryView
-from adfm.tracking.html.results import LOWER_IS_BETTER
-from adfm.tracking.html.table import MISSING, Cell, Table, cell
+from adfm.tracking.html.table import MISSING, Cell, Table, cell, changed
 
 
 def write(path: Path, found: Comparison) -> Path:
@@ -82,25 +81,6 @@ def differences(one: OnDataset, names: tuple[str, str]) -> Table:
 
 def _defined(side: Mapping[str, Any], metric: str) -> bool:
     return side.get(metric, {}).get("value") is not None
-
-
-def changed(metric: str, estimate: Mapping[str, Any]) -> Cell:
-    """Write a difference, and whether it is surely for the better or the worse.
-
-    >>> changed("miss", {"value": -0.1, "low": -0.2, "high": -0.05})
-    Cell(text='-0.100', interval='-0.200 to -0.050', hint='', direction='up')
-    """
-    value = estimate["value"]
-    if "low" not in estimate:
-        return Cell(text=f"{value:+.3f}")
-    low, high = estimate["low"], estimate["high"]
-    better = (-value if metric in LOWER_IS_BETTER else value) > 0
-    sure = low > 0 or high < 0
-    return Cell(
-        text=f"{value:+.3f}",
-        interval=f"{low:+.3f} to {high:+.3f}",
-        direction=("up" if better else "down") if sure else "",
-    )
 
 
 def fourfold(test: McNemar, names: tuple[str, str]) -> Table:

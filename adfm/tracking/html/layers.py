@@ -12,9 +12,10 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from adfm.masks.rle import rle_mask
+from adfm.tracking.drawing import PREDICTED, TRUE
 
 LONGEST_SIDE = 320
-COLOURS = {"true": (22, 163, 74), "predicted": (234, 88, 12)}
+COLOURS = {"true": TRUE, "predicted": PREDICTED}
 OPACITY = 120
 """Of 255."""
 

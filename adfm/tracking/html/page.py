@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from adfm.config.run_folder import write_whole
+from adfm.files import write_whole
 from adfm.tracking.html import charts, layers
 from adfm.tracking.html.mentions import pieces
 from adfm.tracking.html.pictures import Pictures

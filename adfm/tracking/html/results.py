@@ -11,9 +11,8 @@ from adfm.evaluation.estimates import NO_BOXES
 from adfm.evaluation.prediction import Prediction
 from adfm.tracking.html import more
 from adfm.tracking.html.folder import Evaluated
-from adfm.tracking.html.table import MISSING, Cell, Estimate, Table, cell
+from adfm.tracking.html.table import MISSING, Cell, Estimate, Table, cell, changed
 
-LOWER_IS_BETTER = frozenset({"overkill", "miss", "unreadable", "parse_failure"})
 DETAILS = ("balanced_accuracy", "auroc", "overkill", "miss", "box_iou", "box_acc_0.5", "parse_failure")
 """Metrics shown for each category."""
 
@@ -60,7 +59,7 @@ def result(dataset: str, before: Evaluated | None, after: Evaluated | None) -> R
     columns = {name: _cells(found["overall"]) for name, found in measured.items()}
     changes = _changes(before, after)
     if changes:
-        columns["change"] = {metric: _change(metric, estimate) for metric, estimate in changes.items()}
+        columns["change"] = {metric: changed(metric, estimate) for metric, estimate in changes.items()}
     for name, estimates in latest.metrics.get("baselines", {}).items():
         columns[name] = {metric: _short(estimate) for metric, estimate in estimates.items()}
     names = dict.fromkeys(name for found in measured.values() for name in found["overall"])
@@ -126,11 +125,3 @@ def _short(estimate: Estimate) -> Cell:
     """Write an estimate with its interval as a hint."""
     long = cell(estimate)
     return Cell(text=long.text, hint=long.interval or long.hint)
-
-
-def _change(metric: str, estimate: Estimate) -> Cell:
-    value, low, high = estimate["value"], estimate.get("low", 0.0), estimate.get("high", 0.0)
-    interval = f"{low:+.3f} to {high:+.3f}" if "low" in estimate else ""
-    better = -value if metric in LOWER_IS_BETTER else value
-    sure = low > 0 or high < 0
-    return Cell(text=f"{value:+.3f}", interval=interval, direction=("up" if better > 0 else "down") if sure else "")

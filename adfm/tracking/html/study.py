@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from adfm.config.run_folder import write_whole
+from adfm.files import write_whole
 from adfm.tracking.arms import Arm
 from adfm.tracking.html import charts, curves, page
 from adfm.tracking.html.charts import Series

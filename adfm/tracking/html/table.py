@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 Estimate = Mapping[str, Any]
+LOWER_IS_BETTER = frozenset({"overkill", "miss", "calibration_error", "brier", "unreadable", "parse_failure"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +48,22 @@ def cell(estimate: Estimate, *, digits: int = 3) -> Cell:
         return replace(MISSING, hint=estimate.get("reason", ""))
     interval = f"{estimate['low']:.{digits}f}–{estimate['high']:.{digits}f}" if "low" in estimate else ""
     return Cell(text=f"{estimate['value']:.{digits}f}", interval=interval)
+
+
+def changed(metric: str, estimate: Estimate) -> Cell:
+    """Write a difference, and whether it is surely for the better or the worse.
+
+    >>> changed("miss", {"value": -0.1, "low": -0.2, "high": -0.05})
+    Cell(text='-0.100', interval='-0.200 to -0.050', hint='', direction='up')
+    """
+    value = estimate["value"]
+    if "low" not in estimate:
+        return Cell(text=f"{value:+.3f}")
+    low, high = estimate["low"], estimate["high"]
+    better = (-value if metric in LOWER_IS_BETTER else value) > 0
+    sure = low > 0 or high < 0
+    return Cell(
+        text=f"{value:+.3f}",
+        interval=f"{low:+.3f} to {high:+.3f}",
+        direction=("up" if better else "down") if sure else "",
+    )

@@ -19,6 +19,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_calibrat
 
 from adfm.data.mixture import Mixture
 from adfm.evaluation import metrics, runner
+from adfm.evaluation.bootstrap import BINS
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
 from adfm.evaluation.mmad import results
 from adfm.evaluation.mmad.answers import read_answers
@@ -198,7 +199,7 @@ def test_ranking_and_calibration_are_torchmetrics(questions: Sequence[Sample]):
     truth = torch.tensor([one.anomalous for one in of_goods]).int()
     goods = found["GoodsAD"]
     assert goods["AUROC"]["value"] == pytest.approx(100 * float(binary_auroc(probability, truth)), abs=1e-4)
-    expected = binary_calibration_error(probability, truth, n_bins=results.BINS)
+    expected = binary_calibration_error(probability, truth, n_bins=BINS)
     assert goods["Calibration error"]["value"] == pytest.approx(100 * float(expected), abs=1e-3)
     assert goods["AUROC"]["low"] < goods["AUROC"]["value"] < goods["AUROC"]["high"]
     errors = [row["Calibration error"]["value"] for name, row in found.items() if name != "Average"]
