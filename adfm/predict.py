@@ -7,6 +7,7 @@ read, whatever the others are, or if the command is wrong; 130 if it was interru
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,13 +24,15 @@ def main(config: DictConfig) -> None:
     check(config)
     from adfm.inspection import run, sources  # torch takes seconds, and a wrong config is told before
     from adfm.inspection.inspector import Inspector
+    from adfm.team import Team
 
     OmegaConf.resolve(config)
     out = Path(config.out).expanduser()
     try:
         found = sources.find(config.images, out=out)
-        inspector = Inspector.of(config, threshold=config.threshold, masks=config.masks)
-        summary = run.predict(inspector, found, out, batch=config.batch, fresh=config.fresh)
+        load = partial(Inspector.of, config, threshold=config.threshold, masks=config.masks)
+        with Team(config.nproc, load) as team:
+            summary = run.predict(load(), found, out, batch=config.batch, team=team, fresh=config.fresh)
     except KeyboardInterrupt:
         print(f"\nInterrupted. The same command goes on with what {out} lacks.", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -229,12 +229,15 @@ class PredictConfig(InspectConfig):
     """What makes masks of boxes."""
     fresh: bool = False
     """Drop what an inspection left in `out` and start again."""
+    nproc: int = 1
+    """Processes that inspect side by side, each with the model, on a GPU of its own or a share of the cores."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         InspectConfig.__post_init__(self)
         number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
-        require(self, ("threshold", number or self.threshold in ("auto", None), "a number, auto or null"))
+        allowed = ("threshold", number or self.threshold in ("auto", None), "a number, auto or null")
+        require(self, allowed, *at_least(self, 1, "nproc"))
 
 
 @dataclass

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,23 @@ from adfm.inspection.folder import Folder, key_of
 from adfm.inspection.inspected import Inspected
 from adfm.inspection.inspector import Inspector
 from adfm.inspection.sources import Source
+from adfm.team import Team
 from adfm.tracking.html import prediction as page
 
 
 def predict(
-    inspector: Inspector, sources: Sequence[Source], out: Path, *, batch: int, fresh: bool = False
+    inspector: Inspector,
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    batch: int,
+    team: Team[Inspector],
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Inspect all sources into `out` and return its summary.
 
-    Rows of images whose file is the same as before stay. `batch` images are read, asked and written at once.
+    Rows of images whose file is the same as before stay. `batch` images are read, asked and written at once by one
+    process of the team, whose others load an inspector like this one.
 
     Raises:
         ConfigError: `out` is in use, or holds what other settings made; or the model's calibration is for another
@@ -44,11 +53,11 @@ def predict(
         pace = 0.1 if sys.stderr.isatty() else 15.0
         known = len(sources) - len(missing)
         with tqdm(total=len(sources), initial=known, desc="predict", unit="image", mininterval=pace) as bar:
-            for first in range(0, len(missing), batch):
-                found = inspector.inspect_sources(missing[first : first + batch])
-                folder.add([_row(folder.path, inspector.about, one) for one in found])
-                tokens += sum(one.tokens for one in found)
-                bar.update(len(found))
+            parts = [missing[first : first + batch] for first in range(0, len(missing), batch)]
+            for rows, written in team.map([partial(_inspected, sources=part, out=out) for part in parts], inspector):
+                folder.add(rows)
+                tokens += written
+                bar.update(len(rows))
         seconds = time.perf_counter() - started
         return finish(folder, inspector, sources, timing(len(missing), tokens, seconds))
 
@@ -123,10 +132,16 @@ def told(summary: Mapping[str, Any], out: Path) -> str:
     return "\n".join([*lines, f"{out / 'predictions.csv'}\n{out / 'index.html'}"])
 
 
-def _row(folder: Path, about: Mapping[str, Any], one: Inspected) -> dict[str, Any]:
+def _inspected(inspector: Inspector, sources: Sequence[Source], out: Path) -> tuple[list[dict[str, Any]], int]:
+    """Inspect a batch and write its pictures; return its rows, and the tokens that were written about it."""
+    found = inspector.inspect_sources(sources)
+    return [_row(out, inspector.about, one) for one in found], sum(one.tokens for one in found)
+
+
+def _row(out: Path, about: Mapping[str, Any], one: Inspected) -> dict[str, Any]:
     row = one.row() | dict(about)
     assert one.path is not None  # every source is a file
-    return row | overlay.write(folder, one.path, row)
+    return row | overlay.write(out, one.path, row)
 
 
 def _digest(digests: Digests, path: Path) -> str | None:

@@ -1,13 +1,15 @@
 """Images per second of `adfm.predict` and of batched `generate`, over the same images with the same weights.
 
-    python experiments/throughput/predict.py [--images 128] [--rounds 5] [--batch 32] [--threads 2] [--clock wall]
+    python experiments/throughput/predict.py [--images 256] [--rounds 5] [--batch 32] [--threads 2]
 
 Every round has other images and every side copies of its own, so that nothing is kept from before, and the sides take
-turns at going first. Both begin with files and end with text:
+turns at going first. All begin with files and end with text:
 
-    generate   transformers' own path: read with Pillow, processor with left padding, greedy `generate`, decode
-    inspect    `Inspector.inspect`: the same text, and from it verdict, boxes with confidences, and the anomaly score
-    predict    the command's whole work: inspect, and overlay, mask, table, COCO file and page on the disk
+    generate     transformers' own path: read with Pillow, processor with left padding, greedy `generate`, decode
+    inspect      `Inspector.inspect`: the same text, and from it verdict, boxes with confidences, and the anomaly score
+    predict      the command's whole work: inspect, and overlay, mask, table, COCO file and page on the disk
+    predict x 2  the same with `nproc=2`: two processes, each with half of the threads; that both have started is not
+                 counted
 
 `results.json` beside this file has every round; the table of medians is printed.
 """
@@ -15,12 +17,13 @@ turns at going first. Both begin with files and end with text:
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -39,11 +42,10 @@ from adfm.config.compose import build, compose
 from adfm.inspection import run
 from adfm.inspection.inspector import Inspector
 from adfm.inspection.sources import Source
+from adfm.team import Team
 from adfm.types import Sample
 
-WARM = 8
-"""Images of the round that is not counted."""
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+PROCESSES = 2
 
 
 class ImageTextProcessor(Qwen2_5_VLProcessor):
@@ -108,31 +110,34 @@ def sources_of(samples: Sequence[Sample]) -> list[Source]:
 def main() -> None:
     """Measure, print the table and write `results.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=128, help="of each round")
+    parser.add_argument("--images", type=int, default=256, help="of each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: on a machine that is busy")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    count = arguments.images * arguments.rounds + WARM
+    warm = PROCESSES * arguments.batch  # in the round that is not counted every process has a batch
+    count = arguments.images * arguments.rounds + warm
     dataset = build(compose("data", [f"dataset.test={count}", "dataset.train=2", "dataset.val=2"]).dataset)
     samples = list(dataset.split("test"))
-    inspector = Inspector("tiny", masks="box", batch=arguments.batch)
-    sides = sides_of(inspector, arguments.batch)
-    rounds = [samples[:WARM]]
-    rounds += [samples[start : start + arguments.images] for start in range(WARM, count, arguments.images)]
+    load = functools.partial(Inspector, "tiny", masks="box", batch=arguments.batch)
+    rounds = [samples[:warm]]
+    rounds += [samples[start : start + arguments.images] for start in range(warm, count, arguments.images)]
     measured, same = [], 0
-    for number, members in enumerate(rounds):
-        seconds, texts = one_round(sides, members, first=number, clock=CLOCKS[arguments.clock])
-        if number:
-            measured.append({side: len(members) / spent for side, spent in seconds.items()})
-            same += sum(ours == theirs for ours, theirs in zip(texts["inspect"], texts["generate"], strict=True))
+    with Team(1, load) as alone, Team(PROCESSES, load) as together:
+        sides = sides_of(load(), arguments.batch, {"predict": alone, f"predict x {PROCESSES}": together})
+        for number, members in enumerate(rounds):
+            seconds, texts = one_round(sides, members, first=number, threads=arguments.threads)
+            if number:
+                measured.append({side: len(members) / spent for side, spent in seconds.items()})
+                same += sum(ours == theirs for ours, theirs in zip(texts["inspect"], texts["generate"], strict=True))
     told(measured, same, arguments)
 
 
-def sides_of(inspector: Inspector, batch: int) -> dict[str, Callable[[Sequence[Sample]], list[str]]]:
-    """Give what is compared, by name."""
+def sides_of(
+    inspector: Inspector, batch: int, teams: Mapping[str, Team[Inspector]]
+) -> dict[str, tuple[int, Callable[[Sequence[Sample]], list[str]]]]:
+    """Give what is compared, by name, each with the number of its processes."""
 
     def inspect(samples: Sequence[Sample]) -> list[str]:
         found = sources_of(samples)
@@ -142,27 +147,29 @@ def sides_of(inspector: Inspector, batch: int) -> dict[str, Callable[[Sequence[S
             for one in inspector.inspect_sources(found[first : first + batch])
         ]
 
-    def predict(samples: Sequence[Sample]) -> list[str]:
+    def predict(samples: Sequence[Sample], team: Team[Inspector]) -> list[str]:
         out = Path(tempfile.mkdtemp())
         try:
-            run.predict(inspector, sources_of(samples), out, batch=batch)
+            run.predict(inspector, sources_of(samples), out, batch=batch, team=team)
         finally:
             shutil.rmtree(out)
         return []
 
-    return {"generate": Generate(inspector, batch), "inspect": inspect, "predict": predict}
+    predicting = {name: (team.size, functools.partial(predict, team=team)) for name, team in teams.items()}
+    return {"generate": (1, Generate(inspector, batch)), "inspect": (1, inspect), **predicting}
 
 
 def one_round(
-    sides: dict[str, Callable[[Sequence[Sample]], list[str]]],
+    sides: Mapping[str, tuple[int, Callable[[Sequence[Sample]], list[str]]]],
     samples: Sequence[Sample],
     *,
     first: int,
-    clock: Callable[[], float],
+    threads: int,
 ) -> tuple[dict[str, float], dict[str, list[str]]]:
     """Let every side work on the same images, another one first each time; return seconds and texts.
 
-    Each side has copies of its own, since adfm keeps features by path and content.
+    Each side has copies of its own, since adfm keeps features by path and content, and the threads divided among its
+    processes.
     """
     names = list(sides)
     names = names[first % len(names) :] + names[: first % len(names)]
@@ -173,15 +180,17 @@ def one_round(
                 replace(sample, image=Path(shutil.copy(sample.image, Path(folder) / sample.image.name)))
                 for sample in samples
             ]
-            start = clock()
-            texts[name] = sides[name](copies)
-            seconds[name] = clock() - start
+            processes, side = sides[name]
+            torch.set_num_threads(max(1, threads // processes))
+            start = time.perf_counter()
+            texts[name] = side(copies)
+            seconds[name] = time.perf_counter() - start
     return seconds, texts
 
 
 def told(measured: Sequence[dict[str, float]], same: int, arguments: argparse.Namespace) -> None:
     """Print the medians and keep all rounds."""
-    medians = {side: median(one[side] for one in measured) for side in ("generate", "inspect", "predict")}
+    medians = {side: median(one[side] for one in measured) for side in measured[0]}
     print("| side | images/s (median) | against generate |\n|---|---|---|")
     for side, pace in medians.items():
         ratio = median(one[side] / one["generate"] for one in measured)

@@ -23,6 +23,7 @@ from adfm.inspection.inspector import Inspector
 from adfm.inspection.sources import Source
 from adfm.models import tiny
 from adfm.models.card import NAME, read_card
+from adfm.team import Team
 
 SHORT = "model.completion_tokens=4"
 
@@ -179,7 +180,7 @@ def test_a_stored_calibration_judges_no_row_that_asks_in_another_way(
         with pytest.raises(ConfigError, match=r"1\.png: its row in the manifest names another .*threshold=<number>"):
             eye.inspect_sources([same, other])
         with pytest.raises(ConfigError, match=r"1\.png: its row in the manifest"):
-            run.predict(eye, [same, other], tmp_path / "out", batch=1)
+            run.predict(eye, [same, other], tmp_path / "out", batch=1, team=Team(1, lambda: eye))
         assert not (tmp_path / "out").exists()
         assert [one.error for one in inspector(checkpoint, threshold=0.5).inspect_sources([same, other])] == [None] * 2
     assert eye.inspect_sources([same])[0].error is None
