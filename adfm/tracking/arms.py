@@ -11,6 +11,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ class Arm:
         found = [path.parent.name for run in self.folders.values() for path in run.path.glob("eval/*/metrics.json")]
         return list(dict.fromkeys(sorted(found)))
 
+    def trained(self, data: str, side: str) -> str:
+        """Say whether a side of its runs knows the domain of a data set, as `Row.trained` does."""
+        files = [run.path / SIDES[side] / data / "metrics.json" for run in self.folders.values()]
+        return _joined([_read(file).get("trained", "") for file in files if file.is_file()])
+
     def records(self) -> dict[str, list[dict[str, Any]]]:
         """Read the steps that each run has logged; seeds whose run has logged none are left out."""
         paths = {seed: run.metrics_path for seed, run in self.folders.items() if run.metrics_path.is_file()}
@@ -66,6 +72,8 @@ class Row:
     """`before`, `control`, `after`, `after - before`, ...; of the validation part `start`, `best - start`, ..."""
     metric: str
     pooled: Pooled
+    trained: str = ""
+    """Whether the checkpoints of the quantity know the domain of the data; see `adfm.data.leaks.training_label`."""
 
 
 def arms(cells: Sequence[Cell]) -> list[Arm]:
@@ -88,9 +96,10 @@ def evaluated(found: Sequence[Arm], *, resamples: int = 1000) -> list[Row]:
     rows: list[Row] = []
     for data in dict.fromkeys(name for arm in found for name in arm.datasets()):
         pools = {arm.name: _pools(arm, data, resamples) for arm in found}
-        for name, sides in pools.items():
-            rows += _of_sides(name, data, sides)
-        rows += _between({name: sides["after"] for name, sides in pools.items() if "after" in sides}, data)
+        for arm in found:
+            rows += _of_sides(arm, data, pools[arm.name])
+        trained = {arm.name: arm.trained(data, "after") for arm in found}
+        rows += _between({name: sides["after"] for name, sides in pools.items() if "after" in sides}, data, trained)
     return rows
 
 
@@ -127,7 +136,7 @@ def validated(found: Sequence[Arm]) -> list[Row]:
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write one line a number, with its interval over images, its spread over seeds and every seed's own value."""
-    header = ["arm", "data", "quantity", "metric", "value", "low", "high", "seed_deviation", "seeds"]
+    header = ["arm", "data", "trained", "quantity", "metric", "value", "low", "high", "seed_deviation", "seeds"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -135,7 +144,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
             pooled = row.pooled
             numbers = [_round(number) for number in (pooled.value, pooled.low, pooled.high, pooled.spread)]
             own = " ".join(f"{seed}:{_round(value)}" for seed, value in pooled.seeds.items())
-            writer.writerow([row.arm, row.data, row.quantity, row.metric, *numbers, own])
+            writer.writerow([row.arm, row.data, row.trained, row.quantity, row.metric, *numbers, own])
 
 
 def _pools(arm: Arm, data: str, resamples: int) -> dict[str, Pool]:
@@ -151,32 +160,43 @@ def _pools(arm: Arm, data: str, resamples: int) -> dict[str, Pool]:
     return pools
 
 
-def _of_sides(name: str, data: str, sides: Mapping[str, Pool]) -> Iterator[Row]:
+def _of_sides(arm: Arm, data: str, sides: Mapping[str, Pool]) -> Iterator[Row]:
     for side, pool in sides.items():
+        row = partial(Row, arm=arm.name, data=data, quantity=side, trained=arm.trained(data, side))
         for metric in pool.metrics:
             if (value := pool.estimate(metric)) is not None:
-                yield Row(arm=name, data=data, quantity=side, metric=metric, pooled=value)
+                yield row(metric=metric, pooled=value)
     for side in ("before", "control"):
         if side in sides and "after" in sides:
             seeds = [seed for seed in sides[side].runs if seed in sides["after"].runs]
             old, new = sides[side].take(seeds), sides["after"].take(seeds)
+            row = partial(Row, arm=arm.name, data=data, quantity=f"after - {side}", trained=arm.trained(data, "after"))
             for metric in new.metrics:
                 if (change := new.minus(old, metric)) is not None:
-                    yield Row(arm=name, data=data, quantity=f"after - {side}", metric=metric, pooled=change)
+                    yield row(metric=metric, pooled=change)
 
 
-def _between(pools: Mapping[str, Pool], data: str) -> Iterator[Row]:
+def _between(pools: Mapping[str, Pool], data: str, trained: Mapping[str, str]) -> Iterator[Row]:
     (first, reference), *others = pools.items()
     for other, pool in others:
+        row = partial(Row, arm=other, data=data, trained=_joined([trained[other], trained[first]]))
         for metric in pool.metrics if pool.ids == reference.ids else ():
             of_reward = metric == "reward" or metric.startswith(TERM)
             if not of_reward and (change := pool.minus(reference, metric)) is not None:
-                yield Row(arm=other, data=data, quantity=f"{BETWEEN}{first}", metric=metric, pooled=change)
+                yield row(quantity=f"{BETWEEN}{first}", metric=metric, pooled=change)
 
 
 def _asked_boxes(folder: Path) -> bool:
-    overall = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["overall"]
-    return overall["box_iou"].get("reason") != metrics.NO_BOXES
+    return _read(folder / "metrics.json")["overall"]["box_iou"].get("reason") != metrics.NO_BOXES
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """Say once what is equal."""
+    return " / ".join(dict.fromkeys(filter(None, labels)))
 
 
 def _looks(records: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -30,6 +30,8 @@ class OnDataset:
     """Second minus first, paired by image, with 95% intervals."""
     test: McNemar
     pairs: Sequence[Pair]
+    trained: tuple[str, str]
+    """Whether each knows the domain of the data set; see `adfm.data.leaks.training_label`."""
     masks: Mapping[str, Mapping[str, Any]]
     """True masks of the second run's evaluation by sample id, as COCO RLE; empty where it has none."""
 
@@ -53,6 +55,7 @@ class Comparison:
             "datasets": {
                 one.dataset: {
                     "samples": len(one.pairs),
+                    "trained": one.trained,
                     "first": one.first,
                     "second": one.second,
                     "difference": one.difference,
@@ -70,7 +73,8 @@ class Comparison:
         parts = []
         for one in self.datasets:
             columns = {self.first: one.first, self.second: one.second, "difference": one.difference}
-            parts += [f"# {one.dataset}, {len(one.pairs)} samples", tables.comparison(columns), verdict(one.test)]
+            known = labels(one, (self.first, self.second))
+            parts += [f"# {one.dataset}, {len(one.pairs)} samples{known}", tables.comparison(columns), verdict(one.test)]
         if self.config:
             rows = [[path, *(value or "-" for value in both)] for path, both in self.config.items()]
             parts.append(tables.markdown(["config", self.first, self.second], rows))
@@ -129,6 +133,11 @@ def config_difference(first: Path, second: Path) -> dict[str, tuple[str | None, 
     return {path: (one.get(path), other.get(path)) for path in one | other if one.get(path) != other.get(path)}
 
 
+def labels(one: OnDataset, names: tuple[str, str]) -> str:
+    """Say of each run, by its name, what `OnDataset.trained` does, behind a title or a note."""
+    return "".join(f"; {name}: {label}" for name, label in zip(names, one.trained, strict=True) if label)
+
+
 def verdict(test: McNemar) -> str:
     """Say McNemar's test in a sentence.
 
@@ -158,6 +167,7 @@ def _on_dataset(name: str, first: Path, second: Path, resamples: int) -> OnDatas
         difference=metrics.difference(*sides, boxes=boxes, resamples=resamples),
         test=flips.mcnemar(paired),
         pairs=paired,
+        trained=(measured[0].get("trained", ""), measured[1].get("trained", "")),
         masks=true_masks.read(second / true_masks.NAME),
     )
 

@@ -36,6 +36,8 @@ class Cell:
     """Empty where the run is missing or has not been evaluated."""
     metrics: Mapping[str, Estimate]
     """Metric to estimate over all samples; empty where missing."""
+    trained: str = ""
+    """Whether the checkpoint knows the domain of the data set; see `adfm.data.leaks.training_label`."""
 
     @property
     def run(self) -> str:
@@ -69,8 +71,16 @@ def cells(study: Path) -> list[Cell]:
     found = []
     for choices in _combinations(sweep):
         folder = _run_folder(composed(sweep, [f"{key}={value}" for key, value in choices.items()]), fingerprints)
-        for dataset, metrics in list(_measured(folder)) or [("", {})]:
-            found.append(Cell(choices=choices, folder=folder, dataset=dataset, metrics=metrics))
+        for dataset, measured in list(_measured(folder)) or [("", {"overall": {}})]:
+            found.append(
+                Cell(
+                    choices=choices,
+                    folder=folder,
+                    dataset=dataset,
+                    metrics=measured["overall"],
+                    trained=measured.get("trained", ""),
+                )
+            )
     return found
 
 
@@ -90,23 +100,24 @@ def composed(config: Path, overrides: Sequence[str] = (), *, hydra_config: bool 
 
 
 def write_csv(path: Path, found: Sequence[Cell]) -> None:
-    """Write one line a cell: its choices, its run, and each metric with the ends of its interval."""
+    """Write one line a cell: its choices, its run, what it trained on, each metric with the ends of its interval."""
     metrics = list(dict.fromkeys(metric for cell in found for metric in cell.metrics))
     columns = [f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*found[0].choices, "run", "dataset", *columns], restval="")
+        writer = csv.DictWriter(file, [*found[0].choices, "run", "dataset", "trained", *columns], restval="")
         writer.writeheader()
         for cell in found:
-            writer.writerow({**cell.choices, "run": cell.run, "dataset": cell.dataset, **_numbers(cell.metrics)})
+            about = {"run": cell.run, "dataset": cell.dataset, "trained": cell.trained}
+            writer.writerow({**cell.choices, **about, **_numbers(cell.metrics)})
 
 
 def markdown(found: Sequence[Cell], metrics: Sequence[str]) -> str:
     """Write the table for a README: the named metrics with their intervals, — where a run is missing."""
-    header = [*found[0].choices, "run", "dataset", *metrics]
+    header = [*found[0].choices, "run", "dataset", "trained", *metrics]
     rows = []
     for cell in found:
         numbers = [_written(cell.metrics.get(metric)) for metric in metrics]
-        rows.append([*cell.choices.values(), cell.run, cell.dataset or MISSING, *numbers])
+        rows.append([*cell.choices.values(), cell.run, cell.dataset or MISSING, cell.trained or MISSING, *numbers])
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -137,9 +148,9 @@ def _run_folder(config: DictConfig, fingerprints: dict[str, str]) -> RunFolder:
     return RunFolder(Path(plain["runs"]) / f"{plain['name']}-{identity(plain, start, fingerprints[dataset])}")
 
 
-def _measured(folder: RunFolder) -> Iterator[tuple[str, Mapping[str, Estimate]]]:
+def _measured(folder: RunFolder) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in sorted(folder.path.glob("eval/*/metrics.json")):
-        yield path.parent.name, json.loads(path.read_text(encoding="utf-8"))["overall"]
+        yield path.parent.name, json.loads(path.read_text(encoding="utf-8"))
 
 
 def _numbers(metrics: Mapping[str, Estimate]) -> dict[str, float]:

@@ -241,11 +241,12 @@ def predict(sample: Sample, rng: random.Random, skill: float) -> Prediction:
     return prediction.from_inspection(sample, said, rewards=numbers)
 
 
-def write_evaluation(folder: Path, predictions: list[Prediction]) -> None:
+def write_evaluation(folder: Path, predictions: list[Prediction], trained: str = "") -> None:
     """Write `predictions.jsonl` and `metrics.json`, with a baseline row."""
     table = metrics.table(predictions, resamples=100)
     normal = [replace(one, predicted=False, boxes=(), score=0.0) for one in predictions]
     baselines = {"always normal": metrics.table(normal, resamples=100)["overall"]}
     prediction.write(folder / "predictions.jsonl", predictions)
-    content = {"dataset": folder.name, "score": "answer", "split": "test", **table, "baselines": baselines}
+    about = {"dataset": folder.name, "score": "answer", "split": "test", "trained": trained}
+    content = {**about, **table, "baselines": baselines}
     (folder / "metrics.json").write_text(json.dumps(content), encoding="utf-8")

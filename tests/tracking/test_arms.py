@@ -43,8 +43,8 @@ def make_run(path: Path, *, after: float, control: float | None = None, steps: i
     """Make the folder of a run whose rewards rise from 1 to `after` on the test part."""
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(CONFIG + "evaluate: {metric: box_iou}\n")
-    write_evaluation(path / "eval" / "before" / "tiles", predictions(1.0, 4))
-    write_evaluation(path / "eval" / "tiles", predictions(after, 6))
+    write_evaluation(path / "eval" / "before" / "tiles", predictions(1.0, 4), "not known")
+    write_evaluation(path / "eval" / "tiles", predictions(after, 6), f"in-domain: {path.name[0]}")
     if control is not None:
         write_evaluation(path / "eval" / "control" / "tiles", predictions(control, 5))
     lines = []
@@ -117,7 +117,8 @@ def test_looks_at_the_validation_part(two_arms: list[Arm]) -> None:
 def test_the_tables_say_what_was_found(two_arms: list[Arm], tmp_path: Path) -> None:
     rows = [*arms.evaluated(two_arms, resamples=50), *arms.validated(two_arms)]
     text = markdown(tables_of(rows, ["balanced_accuracy", "box_iou"]))
-    assert "strict, on tiles (mean over 2 seeds" in text
+    assert "strict, on tiles (mean over 2 seeds; brackets: 95% over images; in-domain: a)" in text
+    assert "Between arms, on tiles (after training, paired by image; in-domain: b / in-domain: a)" in text
     (reward,) = [line for line in text.splitlines() if line.startswith("| reward ")][:1]
     assert "| +2.000 [+2.000, +2.000]" in reward
     assert "| 1.414 " in reward
@@ -125,7 +126,12 @@ def test_the_tables_say_what_was_found(two_arms: list[Arm], tmp_path: Path) -> N
     assert "0.800 → 0.810 → 0.840 ± 0.000" in text
     arms.write_csv(tmp_path / "pooled.csv", rows)
     with (tmp_path / "pooled.csv").open() as file:
-        lines = [line for line in csv.DictReader(file) if line["quantity"] == "after - before"]
+        written = list(csv.DictReader(file))
+    labels = {(line["arm"], line["quantity"]): line["trained"] for line in written}
+    assert (labels["strict", "before"], labels["strict", "after"]) == ("not known", "in-domain: a")
+    assert (labels["strict", "control"], labels["strict", "after - control"]) == ("", "in-domain: a")
+    assert labels["plain", "after - strict"] == "in-domain: b / in-domain: a"
+    lines = [line for line in written if line["quantity"] == "after - before"]
     (reward,) = [line for line in lines if (line["arm"], line["metric"]) == ("strict", "reward")]
     assert (reward["value"], reward["seeds"], reward["seed_deviation"]) == ("2.0", "0:1.0 1:3.0", "1.414214")
 

@@ -24,7 +24,7 @@ def write_run(folder: Path, config: str, *datasets: tuple[str, list[Prediction]]
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     for name, predictions in datasets:
-        write_evaluation(folder / "eval" / name, predictions)
+        write_evaluation(folder / "eval" / name, predictions, f"no: {folder.parent.name}")
     return folder
 
 
@@ -76,7 +76,7 @@ def test_the_command_takes_two_words(
     monkeypatch.setattr(sys, "argv", ["adfm.report", "compare", str(old), str(new), "dataset=mpdd"])
     report.main()
     shown = capsys.readouterr().out
-    assert "# mpdd, 12 samples" in shown
+    assert "# mpdd, 12 samples; old/adfm-1: no: old; new/adfm-1: no: new\n" in shown
     assert "# synthetic" not in shown
     assert "5 fixed, 1 broken, 4 right in both, 2 wrong in both; exact McNemar test: p = 0.22" in shown
     assert "| model.learning_rate | 3e-05" in shown

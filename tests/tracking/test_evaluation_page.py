@@ -33,8 +33,10 @@ def page_of(folder: Path) -> str:
 
 def test_an_evaluation_has_a_page_of_its_own(predictions: list[Prediction], tmp_path: Path) -> None:
     folder = tmp_path / "eval" / "synthetic"
-    write_evaluation(folder, predictions)
-    elements = Elements(page_of(folder))
+    write_evaluation(folder, predictions, "in-domain: synthetic")
+    page = page_of(folder)
+    assert page.count("in-domain: synthetic") == 1
+    elements = Elements(page)
     assert len(kinds(elements)) == 8
     assert columns(elements)[:2] == ["value", "always normal"]
     write_evaluation(tmp_path / "eval" / "before" / "synthetic", predictions)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from elements import Elements
 from fake_run import draw_sample, predict, write_evaluation
 
 from adfm import report
@@ -56,7 +57,8 @@ def run_cell(settings: dict[str, str], images: Path, **choices: str) -> RunFolde
     run = prepare(config, build(config.dataset))
     rng = random.Random(0)
     samples = [draw_sample(images, number, rng) for number in range(10)]
-    write_evaluation(run.evaluation("synthetic"), [predict(sample, rng, 0.9) for sample in samples])
+    said = [predict(sample, rng, 0.9) for sample in samples]
+    write_evaluation(run.evaluation("synthetic"), said, "in-domain: synthetic")
     return run
 
 
@@ -74,10 +76,10 @@ def test_cells_find_their_runs_and_missing_ones_are_shown(
     assert len({cell.run for cell in cells}) == 4
 
     lines = study.markdown(cells, ["balanced_accuracy", "box_iou"]).splitlines()
-    assert lines[0].endswith("| run | dataset | balanced_accuracy | box_iou |")
-    assert lines[2].endswith("| — | — | — |")
+    assert lines[0].endswith("| run | dataset | trained | balanced_accuracy | box_iou |")
+    assert lines[2].endswith("| — | — | — | — |")
     value = cells[3].metrics["balanced_accuracy"]["value"]
-    assert f"| synthetic | {value:.3f} (" in lines[5]
+    assert f"| synthetic | in-domain: synthetic | {value:.3f} (" in lines[5]
 
 
 def test_the_command_writes_results_csv(
@@ -94,6 +96,9 @@ def test_the_command_writes_results_csv(
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["balanced_accuracy"] != "" for row in rows] == [True, False, False, False]
+    assert [row["trained"] for row in rows] == ["in-domain: synthetic", "", "", ""]
+    shown = Elements((folder / "study.html").read_text(encoding="utf-8")).texts("td")
+    assert shown.count("in-domain: synthetic") == 1
     assert float(rows[0]["balanced_accuracy_low"]) <= float(rows[0]["balanced_accuracy"])
 
 

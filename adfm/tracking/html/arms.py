@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from adfm.evaluation import tables
 from adfm.evaluation.pooled import TERM, Pooled
@@ -47,6 +47,7 @@ def _of_arm(name: str, data: str, rows: Sequence[Row], metrics: Sequence[str]) -
     columns = [*sides, *(column for change in changes for column in (change, "deviation over seeds"))]
     seeds = max(len(pooled.seeds) for pooled in mine.values())
     note = f"mean over {seeds} seed{'s' * (seeds > 1)}; brackets: 95% over images"
+    note += _labels(row for row in rows if (row.arm, row.data, row.quantity) == (name, data, "after"))
     return Table(title=f"{name}, on {data}", note=note, columns=columns, rows=body)
 
 
@@ -63,7 +64,13 @@ def _between(data: str, rows: Sequence[Row], metrics: Sequence[str]) -> Table:
         for arm, quantity in pairs
         for column in (f"{arm} - {quantity.removeprefix(BETWEEN)}", "deviation over seeds")
     ]
-    return Table(title=f"Between arms, on {data}", note="after training, paired by image", columns=columns, rows=body)
+    note = f"after training, paired by image{_labels(mine)}"
+    return Table(title=f"Between arms, on {data}", note=note, columns=columns, rows=body)
+
+
+def _labels(rows: Iterable[Row]) -> str:
+    """Say what the arms trained on, behind a note."""
+    return "".join(f"; {label}" for label in dict.fromkeys(row.trained for row in rows) if label)
 
 
 def _validation(rows: Sequence[Row]) -> Table:

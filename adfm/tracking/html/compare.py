@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adfm.evaluation.flips import McNemar
-from adfm.tracking.compare import Comparison, OnDataset, verdict
+from adfm.tracking.compare import Comparison, OnDataset, labels, verdict
 from adfm.tracking.html import card_files, gallery, page
 from adfm.tracking.html.cards import Card
 from adfm.tracking.html.gallery import VERDICTS, GalleryView
@@ -75,7 +75,7 @@ def differences(one: OnDataset, names: tuple[str, str]) -> Table:
         )
         for metric in metrics
     ]
-    note = f"{len(one.pairs)} samples, paired by image; 95% intervals"
+    note = f"{len(one.pairs)} samples, paired by image; 95% intervals{labels(one, names)}"
     return Table(title=f"On {one.dataset}", note=note, columns=[*names, "difference"], rows=rows)
 
 

@@ -13,7 +13,7 @@ from adfm.tracking.html.folder import Evaluated
 from adfm.tracking.html.gallery import GalleryView
 from adfm.tracking.html.results import result
 
-SETTINGS = ("dataset", "split", "score", "protocol", "read_by", "trained", "samples", "images", "anomalous", "key")
+SETTINGS = ("dataset", "split", "score", "protocol", "read_by", "samples", "images", "anomalous", "key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ def write(
 
 
 def runs_table(cells: Sequence[Cell]) -> Table | None:
-    """Set every cell of the sweep in a row: its choices, data set and metrics; dashes where a run is missing."""
+    """Set every cell of the sweep in a row: choices, data set, what it trained on, metrics; dashes where missing."""
     if not cells:
         return None
     metrics = [name for name in DETAILS if any(name in one.metrics for one in cells)]
@@ -54,13 +54,13 @@ def runs_table(cells: Sequence[Cell]) -> Table | None:
         (
             one.run,
             [
-                *(Shown(text=value) for value in (*one.choices.values(), one.dataset or MISSING.text)),
+                *(Shown(text=value) for value in (*one.choices.values(), *(about or MISSING.text for about in (one.dataset, one.trained)))),
                 *(cell(one.metrics[name]) if name in one.metrics else MISSING for name in metrics),
             ],
         )
         for one in cells
     ]
-    columns = [*cells[0].choices, "dataset", *metrics]
+    columns = [*cells[0].choices, "dataset", "trained", *metrics]
     return Table(title="Runs of the sweep", note=f"{len(cells)} cells", columns=columns, rows=rows, verbatim=True)
 
 
