@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from inspection_support import content, rows
+from killed_process import finish, kill_when, lines_of, start
 from PIL import Image
 from pycocotools.coco import COCO
 
 pytestmark = pytest.mark.slow
 
 IMAGES = 40
-LONGEST = 600
-"""Seconds that a process may take."""
 
 
 @pytest.fixture
@@ -35,35 +29,19 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "größe (1)"
 
 
-def start(images: Path, out: Path, repository: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "adfm.predict", f"images='{images}'", f"out='{out}'", "batch=2"]
-    environment = os.environ | {"PYTHONPATH": str(repository)}
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def test_killed_and_started_again_it_ends_with_the_same_files(images: Path, tmp_path: Path) -> None:
+    def inspection(out: str) -> list[str]:
+        return ["adfm.predict", f"images='{images}'", f"out='{tmp_path / out}'", "batch=2"]
 
-
-def test_killed_and_started_again_it_ends_with_the_same_files(images: Path, tmp_path: Path, repository: Path) -> None:
-    whole = start(images, tmp_path / "whole", repository)
-    said, _ = whole.communicate(timeout=LONGEST)
-    assert whole.returncode == 1, said
-    assert f"{IMAGES} images: " in said
+    assert f"{IMAGES} images: " in finish(start(*inspection("whole")), status=1)
 
     out = tmp_path / "killed"
     file = out / "predictions.jsonl"
     for least in (1, 9):
-        process = start(images, out, repository)
-        deadline = time.monotonic() + LONGEST
-        while not file.exists() or file.read_bytes().count(b"\n") < least:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        kill_when(start(*inspection("killed")), lambda least=least: len(lines_of(file)) >= least)
         assert not (out / "summary.json").exists()
-        assert least <= file.read_bytes().count(b"\n") < IMAGES
-    resumed = start(images, out, repository)
-    resumed.communicate(timeout=LONGEST)
-    assert resumed.returncode == 1
+        assert least <= len(lines_of(file)) < IMAGES
+    finish(start(*inspection("killed")), status=1)
     assert content(out) == content(tmp_path / "whole")
 
     verdicts = {row["path"]: row["verdict"] for row in rows(out)}
