@@ -73,8 +73,8 @@ class Comparison:
         parts = []
         for one in self.datasets:
             columns = {self.first: one.first, self.second: one.second, "difference": one.difference}
-            known = labels(one, (self.first, self.second))
-            parts += [f"# {one.dataset}, {len(one.pairs)} samples{known}", tables.comparison(columns), verdict(one.test)]
+            title = f"# {one.dataset}, {len(one.pairs)} samples{labels(one, (self.first, self.second))}"
+            parts += [title, tables.comparison(columns), verdict(one.test)]
         if self.config:
             rows = [[path, *(value or "-" for value in both)] for path, both in self.config.items()]
             parts.append(tables.markdown(["config", self.first, self.second], rows))

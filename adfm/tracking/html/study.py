@@ -50,16 +50,11 @@ def runs_table(cells: Sequence[Cell]) -> Table | None:
     if not cells:
         return None
     metrics = [name for name in DETAILS if any(name in one.metrics for one in cells)]
-    rows = [
-        (
-            one.run,
-            [
-                *(Shown(text=value) for value in (*one.choices.values(), *(about or MISSING.text for about in (one.dataset, one.trained)))),
-                *(cell(one.metrics[name]) if name in one.metrics else MISSING for name in metrics),
-            ],
-        )
-        for one in cells
-    ]
+    rows = []
+    for one in cells:
+        words = [*one.choices.values(), *(about or MISSING.text for about in (one.dataset, one.trained))]
+        numbers = [cell(one.metrics[name]) if name in one.metrics else MISSING for name in metrics]
+        rows.append((one.run, [*(Shown(text=word) for word in words), *numbers]))
     columns = [*cells[0].choices, "dataset", "trained", *metrics]
     return Table(title="Runs of the sweep", note=f"{len(cells)} cells", columns=columns, rows=rows, verbatim=True)
 
