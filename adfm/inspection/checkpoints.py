@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import compose
 from adfm.config.run_folder import RunFolder, newest
 from adfm.errors import ConfigError
-from adfm.inspection.sources import find
 from adfm.models import tiny
 from adfm.models.card import Card, read_card
 
@@ -99,26 +98,9 @@ def nodes_of(
     )
 
 
-def showing(template: Mapping[str, Any], *, references: bool, knowledge: bool) -> dict[str, Any]:
-    """Return a template's node that shows what is given: at least one reference, and knowledge."""
-    shown = dict(template)
-    if references and "references" in shown:
-        shown["references"] = shown["references"] or 1
-    if knowledge and "knowledge" in shown:
-        shown["knowledge"] = True
-    return shown
-
-
 def plain(node: DictConfig) -> dict[str, Any]:
     """Return a config node resolved, as plain values."""
     return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]  # a mapping, as the node is one
-
-
-def files_of(references: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return the images that a folder, a manifest or a list names; ConfigError if there are none."""
-    if isinstance(references, str | Path):
-        return [source.path for source in find(references)]
-    return [Path(path) for path in references]
 
 
 def folder_of(path: str) -> Path:

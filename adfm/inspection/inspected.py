@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adfm.errors import DataError
 from adfm.evaluation.inspection import Inspection
+from adfm.inspection.sources import Source
 
 ANOMALOUS, NORMAL, UNREADABLE, ERROR = VERDICTS = ("anomalous", "normal", "unreadable", "error")
 """The words of a verdict. `unreadable`: the model's answer could not be read. `error`: the image could not."""
@@ -70,6 +73,23 @@ class Inspected(Inspection):
             "milliseconds": round(1000 * self.seconds, 1),
             "error": self.error,
         }
+
+
+def unread(source: Source, error: DataError) -> Inspected:
+    """Say of an image file that it could not be inspected, and why."""
+    try:
+        digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
+    except OSError:
+        digest = None
+    return Inspected(
+        predicted=None,
+        score=None,
+        name=source.name,
+        path=source.path,
+        sha256=digest,
+        category=source.category or "",
+        error=str(error),
+    )
 
 
 def _draw(draw: Any) -> Mapping[str, Any]:

@@ -7,10 +7,9 @@ for found in inspector.inspect(["part 1.png", "part 2.png"]):
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import build, compose
 from adfm.config.run_folder import checkpoint_hash
-from adfm.data.images import read_image, read_size
 from adfm.errors import ConfigError, DataError
-from adfm.evaluation import runner
-from adfm.evaluation.decoding import Decoding, Draws, Greedy
+from adfm.evaluation.decoding import Draws, Greedy
 from adfm.evaluation.inspection import Inspection
 from adfm.evaluation.plan import model_config
+from adfm.evaluation.runner import BATCH
 from adfm.evaluation.score import SCORES
-from adfm.inspection import calibration
-from adfm.inspection.checkpoints import files_of, folder_of, nodes_of, plain, settings_of, showing
-from adfm.inspection.inspected import Inspected
-from adfm.inspection.joining import merged
+from adfm.inspection.asking import Asking, undecodable
+from adfm.inspection.checkpoints import folder_of, nodes_of, plain, settings_of
+from adfm.inspection.inspected import Inspected, unread
+from adfm.inspection.judging import AUTO, Judge
 from adfm.inspection.references import References
+from adfm.inspection.showing import Showing, normal_images, wording_of
 from adfm.inspection.sources import Source
 from adfm.inspection.spool import Picture, spooled
 from adfm.inspection.tiles import Tiling
@@ -39,10 +38,10 @@ from adfm.models.card import Card
 from adfm.models.vlm import VLM
 from adfm.types import Sample, Template
 
-AUTO = "auto"
-"""The threshold and the probability that `python -m adfm.calibrate` stored with the model, if it did."""
 CATEGORY = "object"
 """What an image shows if nobody says."""
+SCORING_KEYS = ("dtype", "min_pixels", "max_pixels", "completion_tokens", "frames")
+"""Keys of a `model` node that decide a score, beside the weights."""
 _LONGEST_PATH = 255
 """Characters; a longer text is none."""
 
@@ -92,34 +91,43 @@ class Inspector:
         knowledge: str = "",
         defect_types: Sequence[str] | None = None,
         masks: str | DictConfig = "none",
-        batch: int = runner.BATCH,
+        batch: int = BATCH,
     ) -> None:
-        node, template, types = nodes_of(model, reasoning, defect_types)
-        self._node, self._reasoning = node, plain(template)
-        self._wording = showing(self._reasoning, references=references is not None, knowledge=bool(knowledge))
-        self.template: Template = build(OmegaConf.create(self._wording))
+        self._node, template, types = nodes_of(model, reasoning, defect_types)
+        self._reasoning = plain(template)
+        wording = wording_of(self._reasoning, references=references is not None, knowledge=bool(knowledge))
+        self.template: Template = build(OmegaConf.create(wording))
         self.defect_types = tuple(types)
         self.batch = batch
         if score not in SCORES:
             raise ConfigError(f"score={score!r}: must be one of {', '.join(SCORES)}")
-        self._score = SCORES[score]()
-        self._decoding: Decoding = Greedy() if samples == 1 else Draws(samples, temperature, seed)
-        self._segmenter: Segmenter | None = None
+        segmenter: Segmenter | None = None
         if "boxes" in self.template.provides:
-            self._segmenter = build(compose("predict", [f"masks={masks}"]).masks if isinstance(masks, str) else masks)
-        self._tiling = None if tiles is None else Tiling(tiles)
-        self.vlm = VLM.load(model_config(node), device="cuda" if torch.cuda.is_available() else "cpu", train=False)
-        self._references = None
+            segmenter = build(compose("predict", [f"masks={masks}"]).masks if isinstance(masks, str) else masks)
+        decoding = Greedy() if samples == 1 else Draws(samples, temperature, seed)
+        tiling = None if tiles is None else Tiling(tiles)
+        self.vlm = VLM.load(
+            model_config(self._node), device="cuda" if torch.cuda.is_available() else "cpu", train=False
+        )
+        normals = None
         if references is not None:
-            files, shots = files_of(references), self._wording.get("references") or 1
-            self._references = References(self.vlm, files, shots=shots, choice=reference_choice, seed=seed)
-        self._category, self._knowledge = category, knowledge
-        self.scoring = self._scoring()
-        self._calibration = None
-        if threshold == AUTO:
-            self._calibration = calibration.find(self.folder, self.scoring)
-            threshold = self._calibration and self._calibration.threshold.value
-        self.threshold = None if threshold is None else float(threshold)
+            shots = wording.get("references") or 1
+            normals = References(self.vlm, normal_images(references), shots=shots, choice=reference_choice, seed=seed)
+        self._showing = Showing(
+            wording, category=category, knowledge=knowledge, references=normals, digest=self._digest
+        )
+        self._asking = Asking(
+            vlm=self.vlm,
+            template=self.template,
+            decoding=decoding,
+            score=SCORES[score](),
+            types=self.defect_types,
+            segmenter=segmenter,
+            tiling=tiling,
+            batch=batch,
+        )
+        self._judge = Judge(threshold, folder=self.folder, scoring=self.scoring)
+        self.threshold = self._judge.threshold
 
     @classmethod
     def of(cls, config: DictConfig, *, threshold: float | str | None, masks: DictConfig | str) -> Inspector:
@@ -151,26 +159,31 @@ class Inspector:
     @property
     def about(self) -> dict[str, Any]:
         """Which model it is: `model` (its path), `revision` and `weights` (16 hex digits)."""
-        return {
-            "model": self._node.path,
-            "revision": self._node.revision,
-            "weights": self.scoring["weights"],
-        }
+        return {"model": self._node.path, "revision": self._node.revision, "weights": self.scoring["weights"]}
 
     @property
     def card(self) -> Card:
         """What goes with its weights: the card of its checkpoint, or what one would say."""
         return Card.of(plain(self._node), self._reasoning, self.defect_types)
 
+    @cached_property
+    def scoring(self) -> dict[str, Any]:
+        """All that decides a score, beside the image, as JSON values."""
+        node = plain(self._node)
+        return {
+            "weights": checkpoint_hash(node["path"], node["revision"])[:16],
+            "model": {name: node[name] for name in SCORING_KEYS},
+            **self._showing.settings,
+            **self._asking.settings,
+        }
+
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides what is said about an image, beside the image, as JSON values."""
-        segmenter = self._segmenter
-        curve = self._calibration and self._calibration.probability
+        segmenter = self._asking.segmenter
         return {
             **self.scoring,
-            "threshold": self.threshold,
-            "probability": [curve.slope, curve.intercept] if curve else None,
+            **self._judge.settings,
             "masks": segmenter and [segmenter.name, dict(segmenter.settings)],
             "defect_types": list(self.defect_types),
         }
@@ -208,128 +221,37 @@ class Inspector:
         samples: dict[int, Sample] = {}
         for place, source in enumerate(batch):
             try:
-                samples[place] = self._sample(source)
+                samples[place] = self._showing.sample(source)
             except DataError as error:
-                done[place] = self._failed(source, error)
+                done[place] = unread(source, error)
         try:
-            said = self._ask(samples)
+            said = self._asking(list(samples.values()))
         except DataError:
-            said = self._ask(self._readable(batch, samples, done))
-        done |= {place: self._said(batch[place], samples[place], one) for place, one in said.items()}
+            broken = {place: error for place, sample in samples.items() if (error := undecodable(sample))}
+            done |= {place: unread(batch[place], error) for place, error in broken.items()}
+            samples = {place: sample for place, sample in samples.items() if place not in broken}
+            said = self._asking(list(samples.values()))
+        for (place, sample), one in zip(samples.items(), said, strict=True):
+            done[place] = self._judged(batch[place], sample, one)
         return [done[place] for place in range(len(batch))]
 
     def check(self, sources: Sequence[Source]) -> None:
         """Raise ConfigError for rows of a manifest that change the prompt, where a stored calibration judges scores."""
-        if self._calibration is not None:
-            advice = "inspect each category by itself with category=..., or set threshold=<number> or threshold=null"
-            calibration.refuse_other_prompts(self.scoring, sources, advice=advice)
+        self._judge.check(sources)
 
-    def _ask(self, samples: Mapping[int, Sample]) -> dict[int, Inspection]:
-        """Ask about images of one tile together, and about every other one by itself."""
-        tiling = self._tiling
-        large = {} if tiling is None else {at: one for at, one in samples.items() if len(tiling.places(one.size)) > 1}
-        small = {at: one for at, one in samples.items() if at not in large}
-        said = dict(zip(small, self._run(list(small.values())), strict=True)) if small else {}
-        for place, sample in large.items():
-            assert tiling is not None  # else none is large
-            with tiling.cut(sample) as parts:
-                said[place] = merged(parts, self._run([part.sample for part in parts]), sample.size)
-        return said
-
-    def _run(self, samples: Sequence[Sample]) -> list[Inspection]:
-        return [
-            inspection
-            for first in range(0, len(samples), self.batch)
-            for inspection in runner.inspect(
-                self.vlm,
-                self.template,
-                samples[first : first + self.batch],
-                decoding=self._decoding,
-                score=self._score,
-                types=self.defect_types,
-                segmenter=self._segmenter,
-            )
-        ]
-
-    def _readable(
-        self, batch: Sequence[Source], samples: Mapping[int, Sample], done: dict[int, Inspected]
-    ) -> dict[int, Sample]:
-        """Return the samples whose image and references can be decoded; say of the others what cannot."""
-        readable = {}
-        for place, sample in samples.items():
-            try:
-                for file in (sample.image, *sample.references):
-                    read_image(file)
-            except DataError as error:
-                done[place] = self._failed(batch[place], error)
-            else:
-                readable[place] = sample
-        return readable
-
-    def _sample(self, source: Source) -> Sample:
-        """Make the sample that asks about an image. Its label plays no part: no prompt shows it."""
-        size = read_size(source.path)
-        references = source.references
-        if self._references is not None and not references:
-            references = self._references.of(source.path)
-        if len(references) < (wanted := self._wording.get("references", 0)):
-            raise ConfigError(
-                f"{source.name}: the template shows {wanted} normal images beside each image, and there are "
-                f"{len(references)}; give references=<folder of normal images>, or set reasoning.references"
-            )
-        return Sample(
-            id=source.name,
-            image=source.path,
-            category=source.category or self._category,
-            anomalous=False,
-            stated_size=size,
-            references=references,
-            knowledge=source.knowledge or self._knowledge,
-        )
-
-    def _said(self, source: Source, sample: Sample, said: Inspection) -> Inspected:
-        """Judge the score and put the file beside what is said of it."""
-        values = {entry.name: getattr(said, entry.name) for entry in fields(Inspection)}
-        if said.score is not None:
-            if self.threshold is not None:
-                values["predicted"] = said.score > self.threshold
-            if self._calibration is not None and self._calibration.probability is not None:
-                values["probability"] = self._calibration.probability(said.score)
-        shown = [self._wording, sample.category, sample.knowledge, [self._digest(path) for path in sample.references]]
+    def _judged(self, source: Source, sample: Sample, said: Inspection) -> Inspected:
+        """Judge what is said of an image, and put its file beside it."""
+        judged = self._judge(said)
         return Inspected(
-            **values,
+            **{entry.name: getattr(judged, entry.name) for entry in fields(Inspection)},
             name=source.name,
             path=source.path,
             sha256=self._digest(source.path),
             size=sample.size,
             category=sample.category,
             references=sample.references,
-            prompt=hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16],
+            prompt=self._showing.key(sample),
         )
-
-    def _failed(self, source: Source, error: DataError) -> Inspected:
-        try:
-            digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-        except OSError:
-            digest = None
-        known = {"name": source.name, "path": source.path, "sha256": digest, "category": source.category or ""}
-        return Inspected(predicted=None, score=None, error=str(error), **known)
 
     def _digest(self, path: Path) -> str:
         return self.vlm.tower.reader.key(path).digest
-
-    def _scoring(self) -> dict[str, Any]:
-        """Give all that decides a score, beside the image."""
-        node = plain(self._node)
-        names = ("dtype", "min_pixels", "max_pixels", "completion_tokens", "frames")
-        return {
-            "weights": checkpoint_hash(node["path"], node["revision"])[:16],
-            "model": {name: node[name] for name in names},
-            "reasoning": self._wording,
-            "decoding": dict(self._decoding.settings),
-            "score": self._score.name,
-            "tiles": self._tiling and {"size": self._tiling.size, "overlap": self._tiling.overlap},
-            "references": self._references and self._references.settings,
-            "category": self._category,
-            "knowledge": self._knowledge,
-        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from adfm.inspection.inspected import Inspected
 from adfm.inspection.inspector import Inspector
 from adfm.inspection.sources import Source
 from adfm.inspection.threshold import Threshold
+from adfm.inspection.tiles import Tiling
 from adfm.models.card import read_card, write_card
 
 NAMES = ("3.png", "2 broken.png")
@@ -148,7 +150,7 @@ def test_a_large_image_is_the_worst_of_its_tiles(checkpoint: Path, parts: Path, 
     both.save(tmp_path / "both.png")
     alone = [one.score or 0.0 for one in Inspector(checkpoint).inspect([left.convert("RGB"), right.convert("RGB")])]
     tiled = Inspector(checkpoint, tiles=112)
-    tiled._tiling = type(tiled._tiling)(112, overlap=0.0)  # type: ignore[misc]  # so that the tiles are these images
+    tiled._asking = replace(tiled._asking, tiling=Tiling(112, overlap=0.0))  # so that the tiles are these images
     large, small = tiled.inspect([tmp_path / "both.png", parts / "0.png"])
     assert large.score == pytest.approx(max(alone), abs=1e-3)
     assert small.score == pytest.approx(alone[0], abs=1e-3)
