@@ -17,7 +17,7 @@ from adfm.rewards.composite import Composite
 from adfm.types import Prompt, Sample
 
 TEMPLATES = ("single_stage", "single_stage_boxes", "three_stage")
-REWARDS = ("roam", "roam_strict", "fine_grained", "fine_grained_strict")
+REWARDS = ("roam", "roam_strict", "fine_grained", "fine_grained_strict", "fine_grained_explained")
 FRAMES = AbsoluteFrames(min_pixels=56 * 56, max_pixels=112 * 112)
 
 

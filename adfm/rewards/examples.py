@@ -18,6 +18,7 @@ def judged(
     key: str = "a",
     true: Sequence[Box] = (),
     anomalous: bool = True,
+    defect_type: str | None = None,
 ) -> tuple[Verdict, Prompt]:
     """Return a verdict and its prompt, on an image of 100 x 100 pixels whose letters are a to e.
 
@@ -31,6 +32,7 @@ def judged(
         stated_size=(100, 100),
         category="thing",
         anomalous=anomalous,
+        defect_type=defect_type,
         stated_boxes=tuple(true),
     )
     prompt = Prompt(

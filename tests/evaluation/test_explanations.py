@@ -7,6 +7,7 @@ from evaluation_support import predicted
 
 from adfm.evaluation import explanations, metrics
 from adfm.evaluation.prediction import Prediction
+from adfm.reasoning.explanation import places
 from adfm.reasoning.phrases import position
 
 
@@ -96,7 +97,7 @@ def test_every_word_of_position_is_read() -> None:
     for row in range(3):
         for column in range(3):
             box = (10.0 * column, 10.0 * row, 10.0 * column + 8, 10.0 * row + 8)
-            assert explanations.places(f"A crack, {position(box, 30, 30)}.") == {position(box, 30, 30)}
+            assert places(f"A crack, {position(box, 30, 30)}.") == {position(box, 30, 30)}
 
 
 def test_agreement_is_undefined_where_nothing_can_agree() -> None:
