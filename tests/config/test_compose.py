@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from adfm.config.command_schemas import BASELINES, COMMANDS
+from adfm.config.command_schemas import COMMANDS
+from adfm.config.command_schemas.evaluation import BASELINES
 from adfm.config.compose import build, check, compose, conf_folder, options, shipped_templates
 from adfm.config.schema import METRICS, SCORES
 from adfm.evaluation import baselines, bootstrap, score
