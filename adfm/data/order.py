@@ -140,7 +140,8 @@ def _round(counts: tuple[int, ...], seed: int, turn: int) -> Int[np.ndarray, " p
 def balanced(samples: Sequence[Sample]) -> list[Sample]:
     """Return all samples, those of the rarer label repeated in their order until both labels are equally frequent.
 
-    Where one label is missing, nothing is repeated.
+    Where one label is missing, nothing is repeated. It is for stages that load a list; `WeightedOrder` balances an
+    endless order, pair by pair.
     """
     labels = ([one for one in samples if one.anomalous is label] for label in (False, True))
     rare, frequent = sorted(labels, key=len)
