@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.command import command
 from adfm.config.compose import check
 from adfm.config.run_folder import RunFolder, checkpoint_hash, newest
-from adfm.data.leaks import guard_evaluation
 from adfm.errors import ConfigError
 
 PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", "resamples", "calibrate", "baselines")
@@ -19,7 +18,7 @@ PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Evaluate, print the table, write the page beside the numbers and say where it lies."""
+    """Evaluate, print the tables, write the page beside the numbers and say where it lies."""
     check(config)
     from adfm.evaluation.comparison import compare  # torch takes seconds, and a wrong config is told before
     from adfm.evaluation.plan import Plan
@@ -29,16 +28,13 @@ def main(config: DictConfig) -> None:
     subject = _checkpoint(config) if config.checkpoint is not None else _run(config)
     settings = {name: config[name] for name in PLAN}
     plan = Plan.of(subject.pop("nodes"), count=config.samples, **settings)
-    kept = subject.pop("kept")
-    leaked = guard_evaluation(plan.dataset, plan.split, plan.samples(), kept=kept, mode=config.leaks)
-    print(compare(plan, **subject, leaked=leaked))
-    print(f"\n{page.write(subject['folder'] / plan.folder_name)}")
+    print(compare(plan, **subject, leaks=config.leaks), end="\n\n")
+    for part in plan.parts():
+        print(page.write(subject["folder"] / part.folder_name))
 
 
 def _run(config: DictConfig) -> dict[str, Any]:
     """Take a run's own groups, except where the command names others, and its exported weights."""
-    from adfm.evaluation.plan import data_set_names
-
     run = RunFolder(Path(config.run)) if config.run is not None else newest(Path(config.runs))
     own = run.config
     exported = run.path / "export" / config.which
@@ -52,8 +48,6 @@ def _run(config: DictConfig) -> dict[str, Any]:
         "after": after,
         "before": start if config.before else None,
         "folder": run.path / "eval",
-        "trained_on": data_set_names(own.dataset),
-        "kept": run.data,
     }
 
 
@@ -70,7 +64,6 @@ def _checkpoint(config: DictConfig) -> dict[str, Any]:
         "nodes": {name: config[name] for name in ("dataset", "reasoning", "masks")},
         "after": OmegaConf.merge(config.model, {"path": config.checkpoint, "revision": None}),
         "before": None,
-        "kept": None,
         "folder": Path(config.runs) / "checkpoints" / name.replace("/", "--") / "eval",
     }
 

@@ -20,11 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import build
 from adfm.config.environment import environment
 from adfm.config.run_folder import RunFolder
-from adfm.data import manifest
-from adfm.data.leaks import guard_evaluation
+from adfm.data import kept
 from adfm.evaluation import comparison, runner
-from adfm.evaluation.plan import Plan, data_set_names, model_config
+from adfm.evaluation.plan import Plan, model_config
 from adfm.evaluation.score import SCORES
+from adfm.evaluation.training import names_after
 from adfm.files import write_whole
 from adfm.grpo import guards, loop
 from adfm.grpo.collect import Collector, PromptStream
@@ -118,7 +118,7 @@ def train(folder: RunFolder) -> dict[str, float]:
     ranks = Ranks()
     dataset: Dataset = build(config.dataset)
     if ranks.rank == 0:
-        manifest.store(dataset, folder.data)
+        kept.store(dataset, folder.data)
     samples = runner.subset(dataset.split("train"), config.train_samples)
     order = build(config.sampling)(samples, seed=config.seed) if config.get("sampling") else None
     template, reward, objective = build(config.reasoning), build(config.reward), build(config.objective)
@@ -214,7 +214,8 @@ def validation_of(
 def card_of(config: DictConfig, dataset: Dataset) -> Card:
     """Make the card that goes with the exported weights."""
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a mapping by the schema
-    return Card.of(plain["model"], plain["reasoning"], defect_types(dataset))
+    names = names_after(config.model.path, config.dataset)
+    return Card.of(plain["model"], plain["reasoning"], defect_types(dataset), names)
 
 
 def callbacks_of(config: DictConfig, folder: RunFolder, engine: Engine, validation: Validation) -> list[Callback]:
@@ -276,9 +277,7 @@ def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
         trained = copy.deepcopy(config.model)
         trained.path, trained.revision = str(folder.path / "export" / config.evaluate.which), None
         mode = "off" if config.leaks == "off" else "warn"  # a run that has ended is not stopped
-        leaked = guard_evaluation(plan.dataset, plan.split, plan.samples(), kept=folder.data, mode=mode)
-        known = {"trained_on": data_set_names(config.dataset), "leaked": leaked}
-        print(comparison.compare(plan, after=trained, before=config.model, folder=folder.path / "eval", **known))
+        print(comparison.compare(plan, after=trained, before=config.model, folder=folder.path / "eval", leaks=mode))
     write_whole(folder.summary_path, json.dumps(best_metrics, indent=2))
     page = report.write(folder.path)
     folder.complete(config.steps)

@@ -74,7 +74,7 @@ class RunFolder:
 
     @property
     def data(self) -> Path:
-        """The split that the run trained on; see `adfm.data.manifest.store`."""
+        """The split that the run trained on; see `adfm.data.kept.store`."""
         return self.path / "data"
 
     @property

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from adfm.data.cache import Digests, Hashes
 from adfm.data.images import read_image
+from adfm.data.kept import Training
 from adfm.data.likeness import as_vectors, close, perceptual_hash, same_picture
-from adfm.data.manifest import trained_on
+from adfm.data.order import DATASET
 from adfm.errors import DataError
 from adfm.types import Dataset, Sample
 
@@ -21,6 +22,8 @@ SHOWN = 3
 """Leaks that are told in full."""
 KINDS = ("same file", "same bytes", "near-duplicate")
 """Surest first."""
+UNKNOWN = "not known what it was trained on"
+"""What a table says where neither a card nor a run names a data set."""
 _MMAD = frozenset(("mmad", "ds_mvtec", "mvtec", "mvtec_loco", "visa", "goodsad"))
 _SOURCES: Mapping[str, frozenset[str]] = {
     **{name: frozenset((name, "mmad")) for name in _MMAD},
@@ -73,8 +76,10 @@ class Leaks:
     found: list[Leak]
     unseen: int = 0
     """Images that were compared by path and bytes alone; 0 where the pictures were compared too."""
-    missing: int = 0
-    """Training images that are no longer where they were, so that they were not compared."""
+    place: str = "training"
+    """In what the evaluated images were looked for."""
+    gaps: tuple[str, ...] = ()
+    """Why this may not be all that a checkpoint was trained on."""
 
     @property
     def counts(self) -> str:
@@ -85,8 +90,7 @@ class Leaks:
     def told(self) -> str:
         """Say how many of each kind there are, and the first of them."""
         lines = [f"leaks between parts: {self.counts or 'none'}", *(f"  {leak}" for leak in self.found[:SHOWN])]
-        if self.missing:
-            lines.append(f"  {self.missing:,} training images are no longer there and were not compared")
+        lines += [f"  {gap}" for gap in self.gaps]
         if self.unseen:
             lines.append(f"  by path and bytes alone; python -m adfm.data also compares the {self.unseen:,} pictures")
         return "\n".join(lines)
@@ -154,16 +158,16 @@ def guard(parts: Mapping[str, Sequence[Sample]], mode: str) -> None:
 
 
 def guard_evaluation(
-    dataset: Dataset, part: str, samples: Sequence[Sample], *, kept: Path | None, mode: str
+    dataset: Dataset, part: str, samples: Sequence[Sample], *, training: Training, mode: str
 ) -> Leaks | None:
-    """Check what is evaluated, samples of a part of a data set, for images that a checkpoint trained on.
+    """Check what is evaluated, samples of a part of a data set, for images that a checkpoint was trained on.
 
     Args:
         dataset: That is evaluated.
         part: Of it.
         samples: Of the part.
-        kept: Where the run of the checkpoint keeps its split. Where that is not known (None, or nothing of use is
-            there) the training part of the evaluated data set stands for it.
+        training: Of the checkpoint. Where its samples are not known, the training part of the evaluated data set stands
+            for them.
         mode: `error` stops with leaks, `warn` tells them, `off` looks for none and returns None.
 
     Raises:
@@ -171,31 +175,50 @@ def guard_evaluation(
     """
     if mode == "off":
         return None
-    trained = None if kept is None else trained_on(kept)
-    if trained is None:
-        if kept is not None:
-            print(f"{kept} names no training images; those of {dataset.name} are compared instead", file=sys.stderr)
-        trained = [] if getattr(dataset, "disjoint", False) or part == "train" else dataset.split("train")
+    place, trained, gaps = _looked_through(dataset, part, training)
     present = [sample for sample in trained if sample.image.is_file()]
-    result = leaks({"training": present, part: samples}, most_unseen=AT_START)
-    result = replace(result, missing=len(trained) - len(present))
+    if gone := len(trained) - len(present):
+        gaps += (f"{gone:,} of {len(trained):,} images of {place} are gone and were not compared",)
+    result = replace(leaks({place: present, part: samples}, most_unseen=AT_START), place=place, gaps=gaps)
     if result.found and mode == "error":
-        raise DataError(f"{result.told()}\nuse leaks=warn to go on, or evaluate what it did not train on")
-    if result.found or result.missing:
+        raise DataError(f"{result.told()}\nuse leaks=warn to go on, or evaluate what it was not trained on")
+    if result.found or result.gaps:
         print(result.told(), file=sys.stderr)
     return result
 
 
-def training_label(names: Sequence[str], evaluated: Sequence[str], found: Leaks | None = None) -> str:
-    """Say in a table whether a checkpoint that trained on the data sets `names` knows the domain of those `evaluated`.
+def _looked_through(dataset: Dataset, part: str, training: Training) -> tuple[str, Sequence[Sample], tuple[str, ...]]:
+    """Choose what evaluated images are looked for in: its name, its samples, and what it lacks."""
+    if training.samples is not None:
+        return "training", training.samples, training.gaps
+    if getattr(dataset, "disjoint", False):
+        return "training", [], ()
+    place = f"the train part of {dataset.name}"
+    own = [] if part == "train" else dataset.split("train")
+    reasons = training.gaps or ("its training images are not known",)
+    return place, own, (*reasons, f"{place} was compared instead" if own else "none were compared")
+
+
+def training_label(names: Sequence[str] | None, evaluated: Sequence[str], found: Leaks | None = None) -> str:
+    """Say in a table whether a checkpoint trained on the data sets `names` knows the domain of those `evaluated`.
 
     Returns:
-        `in-domain: <names>`, `no: <names>`, or nothing where `names` is empty; then the leaks that were found.
+        `in-domain: <names>`, `no: <names>`, or that it is not known for None; then the leaks that were found, and what
+        was not compared.
     """
-    known = [name for name in names if any(in_domain(name, other) for other in evaluated)]
-    text = [f"in-domain: {', '.join(known)}" if known else f"no: {', '.join(names)}"] if names else []
-    text += [f"shown in training: {found.counts}"] if found and found.found else []
+    known = [name for name in names or () if any(in_domain(name, other) for other in evaluated)]
+    text = [f"in-domain: {', '.join(known)}" if known else f"no: {', '.join(names)}" if names else UNKNOWN]
+    if found is not None:
+        text += [f"shown in {found.place}: {found.counts}"] if found.found else []
+        text += found.gaps
     return "; ".join(text)
+
+
+def evaluated_names(dataset: Dataset, samples: Sequence[Sample]) -> list[str]:
+    """Return the name of a data set, or the names of those data sets of a mixture that samples are of."""
+    mixed: Mapping[str, Dataset] = getattr(dataset, "datasets", {})
+    keys = {sample.attributes.get(DATASET) for sample in samples}
+    return [name for key, child in mixed.items() if key in keys for name in leaf_names(child)] or [dataset.name]
 
 
 def leaf_names(dataset: Dataset) -> list[str]:

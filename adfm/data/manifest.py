@@ -48,8 +48,6 @@ from adfm.types import Dataset, Sample
 PARTS = ("train", "val", "test")
 WHOLE = "manifest"
 """Name of the one file with a `split` column."""
-STORED_ROWS = 20_000
-"""Samples up to which a run keeps whole rows of its split; of larger sets it keeps ids."""
 
 
 def read_manifest(path: Path, reader: Reader | None = None) -> list[Sample]:
@@ -164,7 +162,7 @@ def _part(path: Path, stem: str, part: str | None, sample: Sample, *, divided: b
 
 def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
     """Write samples as JSON lines, their paths relative to the manifest's folder; whole or not at all."""
-    _write(path, (_row(sample, path.parent) for sample in samples))
+    write_rows(path, (_row(sample, path.parent) for sample in samples))
 
 
 def export(dataset: Dataset, folder: Path, root: Path | None = None) -> Path:
@@ -182,48 +180,19 @@ def export(dataset: Dataset, folder: Path, root: Path | None = None) -> Path:
         raise DataError(f"{folder}: holds another manifest ({', '.join(taken)}); take an empty folder")
     parts = {part: dataset.split(part) for part in PARTS}
     root = _common(parts) if root is None else root
-    _write(
+    write_rows(
         folder / f"{WHOLE}.jsonl",
         ({"split": part, **_row(sample, root)} for part, samples in parts.items() for sample in samples),
     )
     return root
 
 
-def store(dataset: Dataset, folder: Path) -> None:
-    """Keep the split of a run: `manifest.jsonl` as `export` writes it, and `about.json` with its root and the counts.
-
-    Of a data set with more than 20,000 samples, and of one that a manifest has no form for, rows hold `split` and `id`.
-    Of one that is `drawn`, there is `about.json` alone, with what its samples are drawn from.
-    """
-    if (drawn := getattr(dataset, "drawn", None)) is not None:
-        write_whole(folder / "about.json", json.dumps({"dataset": dataset.name, "drawn": drawn}, indent=2) + "\n")
-        return
-    parts = {part: dataset.split(part) for part in PARTS}
-    about: dict[str, Any] = {"dataset": dataset.name, **{part: len(samples) for part, samples in parts.items()}}
-    why = f"more than {STORED_ROWS} samples" if sum(map(len, parts.values())) > STORED_ROWS else None
+def write_rows(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, whole or not at all; DataError where one is not valid Unicode."""
     try:
-        about["root"] = None if why else str(export(dataset, folder).absolute())
-    except DataError as error:
-        why = str(error)
-    if why:
-        about["ids_only"] = why
-        ids = ({"split": part, "id": sample.id} for part, samples in parts.items() for sample in samples)
-        _write(folder / f"{WHOLE}.jsonl", ids)
-    write_whole(folder / "about.json", json.dumps(about, indent=2) + "\n")
-
-
-def trained_on(folder: Path) -> list[Sample] | None:
-    """Return the training samples of the split that `store` kept; None where it kept no rows of them.
-
-    Those that were drawn are none that any other data set has, so of a data set that is `drawn` there are none.
-    """
-    try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        if "drawn" in about:
-            return []
-        return None if about["root"] is None else list(Manifest(about["root"], manifest=folder).split("train"))
-    except (OSError, ValueError, KeyError, DataError):
-        return None  # of an older version, or its images are gone
+        write_whole(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: {error.object!r} is not valid Unicode; rename the file") from error
 
 
 def _row(sample: Sample, root: Path) -> dict[str, Any]:
@@ -231,13 +200,6 @@ def _row(sample: Sample, root: Path) -> dict[str, Any]:
         return as_row(sample, root)
     except DataError as error:
         raise DataError(f"{sample.id}: {error}") from error
-
-
-def _write(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    try:
-        write_whole(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
-    except UnicodeEncodeError as error:
-        raise DataError(f"{path}: {error.object!r} is not valid Unicode; rename the file") from error
 
 
 def _common(parts: Mapping[str, Sequence[Sample]]) -> Path:

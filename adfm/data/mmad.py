@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from adfm.types import Sample
+
 LETTERS = ("A", "B", "C", "D", "E")
 DETECTION = "Anomaly Detection"
 TYPES = (
@@ -17,3 +19,8 @@ ATTRIBUTE = "mmad_dataset"
 """Of a sample: its data set. Whoever evaluates knows by it that the sample's question is MMAD's."""
 IMAGE = "mmad_image"
 """Of a sample: the key of its image in mmad.json, whatever a mixture makes of its id."""
+
+
+def is_mmad(sample: Sample) -> bool:
+    """Whether a sample is a question of MMAD."""
+    return sample.question is not None and {ATTRIBUTE, IMAGE} <= sample.attributes.keys()

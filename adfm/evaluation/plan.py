@@ -1,11 +1,11 @@
-"""What is evaluated and how: the plan, its key, and the names of the data sets behind a checkpoint."""
+"""What is evaluated and how: the plan, its parts, and its key."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,10 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from adfm.config.compose import build
 from adfm.config.run_folder import checkpoint_hash
 from adfm.config.schema import ModelConfig
-from adfm.errors import ConfigError
+from adfm.data.leaks import evaluated_names
+from adfm.data.mmad import is_mmad
+from adfm.errors import ConfigError, DataError
 from adfm.evaluation import runner
 from adfm.evaluation.decoding import Decoding, Draws, Greedy
-from adfm.evaluation.mmad import results
 from adfm.evaluation.score import SCORES, Score
 from adfm.masks.segmenter import Segmenter
 from adfm.reasoning.defect_types import defect_types
@@ -52,6 +53,10 @@ class Plan:
     """Rows of detectors without a model on the same samples: names of `baselines.BASELINES`."""
     answering: str = "text"
     """`text`, or `logits` for the most likely letter without a word written."""
+    asks_mmad: bool | None = None
+    """Whether only MMAD's questions are evaluated, or only other samples; None takes both."""
+    suffix: str = ""
+    """Of the folder's name, where a data set has both."""
 
     @classmethod
     def of(
@@ -105,23 +110,38 @@ class Plan:
             **settings,
         )
 
+    def parts(self) -> list[Plan]:
+        """Part the plan into what has tables of its own, MMAD's questions, and what has the ordinary ones.
+
+        Raises:
+            DataError: There is no sample.
+        """
+        kinds = sorted({is_mmad(sample) for sample in self.samples()})
+        if not kinds:
+            raise DataError(f"{self.dataset.name} has no sample in its {self.split} part; choose another with split=")
+        both = len(kinds) == 2
+        return [replace(self, asks_mmad=kind, suffix="-mmad" if both and kind else "") for kind in kinds]
+
     def samples(self) -> list[Sample]:
         """The samples that are evaluated."""
-        return runner.subset(self.dataset.split(self.split), self.count)
+        return self._own(runner.subset(self.dataset.split(self.split), self.count))
 
     def choosing_samples(self) -> list[Sample]:
         """Samples to choose a threshold on: of val, or of train where val is what is evaluated."""
-        return runner.subset(self.dataset.split("train" if self.split == "val" else "val"), CHOOSING_SAMPLES)
+        return runner.subset(self._own(self.dataset.split("train" if self.split == "val" else "val")), CHOOSING_SAMPLES)
 
     def normal_samples(self) -> list[Sample]:
         """Normal samples that a baseline may remember: of train, or of val where train is what is evaluated."""
-        known = self.dataset.split("val" if self.split == "train" else "train")
+        known = self._own(self.dataset.split("val" if self.split == "train" else "train"))
         return runner.subset([sample for sample in known if not sample.anomalous], CHOOSING_SAMPLES)
 
+    def _own(self, samples: Sequence[Sample]) -> list[Sample]:
+        return [sample for sample in samples if self.asks_mmad in (None, is_mmad(sample))]
+
     @property
-    def asks_mmad(self) -> bool:
-        """Whether the samples are MMAD's questions."""
-        return results.is_mmad(self.samples())
+    def data_sets(self) -> list[str]:
+        """Names of the data sets that the samples are of."""
+        return ["mmad"] if self.asks_mmad else evaluated_names(self.dataset, self.samples())
 
     @property
     def asks_boxes(self) -> bool:
@@ -131,7 +151,8 @@ class Plan:
     @property
     def folder_name(self) -> str:
         """Of the folder for this data set: its name, with the part if it is not test."""
-        return self.dataset.name if self.split == "test" else f"{self.dataset.name}-{self.split}"
+        name = f"{self.dataset.name}{self.suffix}"
+        return name if self.split == "test" else f"{name}-{self.split}"
 
 
 def model_config(node: DictConfig, *, path: str | None = None) -> ModelConfig:
@@ -141,12 +162,6 @@ def model_config(node: DictConfig, *, path: str | None = None) -> ModelConfig:
     if path is not None:
         config.path, config.revision = path, None
     return config
-
-
-def data_set_names(node: Any) -> list[str]:
-    """Return the name of the data set that a `dataset` node describes, or those of the data sets it mixes."""
-    mixed = [name for child in node.get("datasets", {}).values() for name in data_set_names(child)]
-    return mixed or [node.get("name") or node["_target_"].rpartition(".")[2].lower()]
 
 
 def key_of(plan: Plan, node: DictConfig) -> str:

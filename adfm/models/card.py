@@ -1,12 +1,13 @@
 """`adfm.json`: what a checkpoint was trained to be asked, beside its weights, so that its folder alone is enough.
 
-{"format": 1, "adfm": "0.1.0", "model": {...}, "reasoning": {...}, "defect_types": [...], "calibration": {...}}
+{"format": 2, "adfm": "0.1.0", "model": {...}, "reasoning": {...}, "defect_types": [...], "trained_on": [...],
+"calibration": {...}}
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +17,8 @@ from adfm.errors import ConfigError
 from adfm.files import write_whole
 
 NAME = "adfm.json"
-FORMAT = 1
-"""Counted up when an older adfm could misread a card."""
+FORMAT = 2
+"""Counted up when an older adfm cannot read a card, or could misread it. Cards of format 1 say no `trained_on`."""
 ELSEWHERE = ("path", "revision")
 """Keys of a `model` node that say where the weights lie: they lie beside the card."""
 
@@ -32,16 +33,26 @@ class Card:
     """The `reasoning` config node: the template."""
     defect_types: tuple[str, ...] = ()
     """Of the data set that it was trained on, sorted."""
+    trained_on: tuple[str, ...] | None = None
+    """Names of all data sets that it was trained on, those of the checkpoint that it started from first; None where
+    that is not known."""
     calibration: Mapping[str, Any] | None = None
     """What `python -m adfm.calibrate` found; None before."""
     adfm: str = field(default_factory=lambda: version("adfm"))
     """The version that wrote the card."""
 
     @classmethod
-    def of(cls, model: Mapping[str, Any], reasoning: Mapping[str, Any], defect_types: tuple[str, ...]) -> Card:
+    def of(
+        cls,
+        model: Mapping[str, Any],
+        reasoning: Mapping[str, Any],
+        defect_types: tuple[str, ...],
+        trained_on: Sequence[str] | None = None,
+    ) -> Card:
         """Make the card of a checkpoint from the plain config nodes that it was trained with."""
         kept = {key: value for key, value in model.items() if key not in ELSEWHERE}
-        return cls(model=kept, reasoning=dict(reasoning), defect_types=defect_types)
+        names = None if trained_on is None else tuple(trained_on)
+        return cls(model=kept, reasoning=dict(reasoning), defect_types=defect_types, trained_on=names)
 
     def model_node(self, path: Path | str) -> dict[str, Any]:
         """Return the `model` config node of the checkpoint at `path`."""
@@ -80,4 +91,6 @@ def _card(values: dict[str, Any]) -> Card:
     if not isinstance(values["model"], dict) or not isinstance(values["reasoning"], dict):
         raise TypeError("model and reasoning must be config nodes")
     read: dict[str, Any] = {**values, "defect_types": tuple(values["defect_types"])}
+    if values.get("trained_on") is not None:
+        read["trained_on"] = tuple(values["trained_on"])
     return Card(**read)

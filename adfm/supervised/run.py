@@ -22,6 +22,7 @@ from adfm.config.compose import build
 from adfm.config.environment import environment
 from adfm.data.order import balanced
 from adfm.evaluation.plan import model_config
+from adfm.evaluation.training import names_after
 from adfm.files import write_whole
 from adfm.grpo.distributed import Ranks
 from adfm.models import tiny
@@ -52,7 +53,9 @@ class ColdStart:
         plain: Any = OmegaConf.to_container(self.config, resolve=True)
         dataset: Dataset = build(self.config.dataset)
         self.fingerprint = dataset.fingerprint
-        self.card = Card.of(plain["model"], plain["reasoning"], defect_types(dataset))
+        start = None if self.config.scratch is not None else self.config.model.path
+        names = names_after(start, self.config.dataset)
+        self.card = Card.of(plain["model"], plain["reasoning"], defect_types(dataset), names)
         train = dataset.split("train")
         self.samples: Parts = {"train": balanced(train) if self.config.balanced else train, "val": dataset.split("val")}
         self.templates: Templates = {

@@ -15,6 +15,7 @@ import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -138,9 +139,7 @@ def evaluate(run: RunFolder) -> None:
     plan = Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
     node = copy.deepcopy(config.model)
     node.path, node.revision = str(run.path / "control" / "checkpoint"), None
-    target = run.path / "eval" / "control" / plan.folder_name
-    predictions = comparison.predict(plan, node, target, title="test, control")
-    comparison.publish(plan, node, target, predictions, {})
+    comparison.compare(replace(plan, baselines=()), after=node, before=None, folder=run.path / "eval" / "control")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ from skimage import data as pictures
 from adfm.data import leaks as module
 from adfm.data import likeness
 from adfm.data.images import read_image
+from adfm.data.kept import Training, store, training
 from adfm.data.leaks import (
     Leak,
     Leaks,
+    evaluated_names,
     guard,
     guard_evaluation,
     guard_run,
@@ -23,7 +25,6 @@ from adfm.data.leaks import (
     training_label,
 )
 from adfm.data.likeness import alike, perceptual_hash, similar_pairs, standardised, thumbnail
-from adfm.data.manifest import store, trained_on
 from adfm.data.mixture import Mixture
 from adfm.data.splits import clusters, grouped_split
 from adfm.data.synthetic import Synthetic
@@ -187,6 +188,12 @@ def test_a_run_looks_at_its_data_set_unless_its_parts_are_disjoint_by_constructi
     guard_run(_Parts(sample, disjoint=True), "error")
 
 
+class _Other(_Parts):
+    def __init__(self, sample: Sample, disjoint: bool) -> None:
+        super().__init__(sample, disjoint)
+        self.name = "other"
+
+
 class _Trained(_Parts):
     def split(self, name: str) -> list[Sample]:
         return [self.sample] if name == "train" else []
@@ -200,60 +207,122 @@ def test_what_is_evaluated_is_compared_with_what_the_run_kept(tmp_path: Path, ca
     )
     evaluated = _Parts(_sample(near), disjoint=False)
 
-    def check(kept: Path | None, mode: str = "warn") -> Leaks | None:
-        return guard_evaluation(evaluated, "test", [_sample(near), _sample(other)], kept=kept, mode=mode)
+    def check(known: Training, mode: str = "warn") -> Leaks:
+        found = guard_evaluation(evaluated, "test", [_sample(near), _sample(other)], training=known, mode=mode)
+        assert found is not None
+        return found
 
-    kept = tmp_path / "run" / "data"
-    store(_Trained(_sample(first), disjoint=False), kept)
-    found = check(kept)
-    assert found is not None
+    known = Training(samples=[_sample(first)])
+    found = check(known)
     assert [(leak.kind, leak.first.id, leak.second.id) for leak in found.found] == [("near-duplicate", "a", "b")]
     assert "1 near-duplicate\n  near-duplicate: a (training) and b (test)" in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"1 near-duplicate\n.*\nuse leaks=warn to go on, or evaluate what it did not"):
-        check(kept, "error")
-    assert check(kept, "off") is None
+    with pytest.raises(DataError, match=r"1 near-duplicate\n.*\nuse leaks=warn to go on, or evaluate what it was not"):
+        check(known, "error")
+    assert guard_evaluation(evaluated, "test", [], training=known, mode="off") is None
     first.unlink()
-    found = check(kept)
-    assert found is not None
-    assert (found.found, found.missing) == ([], 1)
-    assert "1 training images are no longer there and were not compared" in capsys.readouterr().err
-    for unknown in (None, tmp_path / "nothing"):  # the training part of what is evaluated stands for it
-        found = check(unknown)
-        assert found is not None
-        assert [(leak.kind, leak.first.id) for leak in found.found] == [("same file", "b")]
-        told = "nothing names no training images; those of parts are compared instead" in capsys.readouterr().err
-        assert told == (unknown is not None)
-    evaluated.disjoint = True
-    found = check(None)
-    assert found is not None
-    assert found.found == []
+    found = check(Training(samples=[_sample(first), _sample(other)], gaps=("parts has changed",)))
+    assert found.counts == "1 same file"
+    assert found.gaps == ("parts has changed", "1 of 2 images of training are gone and were not compared")
+    assert "\n  parts has changed\n  1 of 2 images of training are gone" in capsys.readouterr().err
 
 
-def test_a_drawn_split_and_one_of_ids_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("gaps", "said"), [((), "its training images are not known"), (("gone",), "gone")])
+def test_where_the_training_is_not_known_the_own_train_part_stands_for_it(
+    gaps: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sample = _sample(_image(tmp_path / "a.png", 1))
+    unknown = Training(gaps=gaps)
+
+    def label(part: str, *, disjoint: bool = False) -> str:
+        found = guard_evaluation(_Parts(sample, disjoint), part, [sample], training=unknown, mode="warn")
+        return training_label(None, ["parts"], found)
+
+    compared = f"shown in the train part of parts: 1 same file; {said}; the train part of parts was compared instead"
+    assert label("test") == f"not known what it was trained on; {compared}"
+    assert said in capsys.readouterr().err
+    assert label("train") == f"not known what it was trained on; {said}; none were compared"
+    assert label("test", disjoint=True) == "not known what it was trained on"
+
+
+def test_the_training_samples_of_a_run_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn = Synthetic(tmp_path / "images", train=3, val=1, test=1)
     store(Mixture({"a": drawn}), tmp_path / "mixed")
     store(drawn, tmp_path / "drawn")
     assert not (tmp_path / "images").exists()
     assert [file.name for file in (tmp_path / "drawn").iterdir()] == ["about.json"]
-    assert trained_on(tmp_path / "drawn") == trained_on(tmp_path / "mixed") == []
-    sample = _sample(_image(tmp_path / "a.png", 1))
+
+    def never() -> Mixture:
+        raise AssertionError("it need not be built")
+
+    assert training(tmp_path / "drawn", never) == training(tmp_path / "mixed", never) == Training(samples=[])
+    (tmp_path / "root").mkdir()
+    sample = _sample(_image(tmp_path / "root" / "a.png", 1))
     store(_Trained(sample, disjoint=False), tmp_path / "whole")
-    assert trained_on(tmp_path / "whole") == [sample]
-    monkeypatch.setattr("adfm.data.manifest.STORED_ROWS", 0)
-    store(_Trained(sample, disjoint=False), tmp_path / "ids")
-    assert trained_on(tmp_path / "ids") is None
+    assert training(tmp_path / "whole", never) == Training(samples=[sample])
+    (tmp_path / "root").rename(tmp_path / "moved")
+    (gap,) = training(tmp_path / "whole", never).gaps
+    assert gap.startswith(f"the training images of {tmp_path.name} are not known ({tmp_path / 'root'}: no such folder")
+    (gap,) = training(tmp_path / "nothing", never).gaps
+    assert f"({tmp_path / 'nothing'} cannot be read, FileNotFoundError" in gap
+
+
+class _Many(_Parts):
+    def __init__(self, samples: list[Sample], fingerprint: str = "0") -> None:
+        super().__init__(samples[0], disjoint=False)
+        self.samples, self.stated = samples, fingerprint
+
+    def split(self, name: str) -> list[Sample]:
+        return self.samples if name == "train" else []
+
+    def fingerprint(self) -> str:
+        if not self.stated:
+            raise DataError("a file is gone")
+        return self.stated
+
+
+def test_the_training_samples_of_a_run_that_kept_ids_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("adfm.data.kept.STORED_ROWS", 0)
+    samples = [_sample(_image(tmp_path / f"{name}.png", at)) for at, name in enumerate("abc")]
+    kept = tmp_path / "run" / "data"
+    store(_Many(samples[:2]), kept)
+    assert training(kept, lambda: _Many(samples)) == Training(samples=samples[:2])
+    for fingerprint in ("1", ""):
+        changed = training(kept, lambda fingerprint=fingerprint: _Many(samples[1:], fingerprint))
+        assert changed.samples == samples[1:2]
+        assert changed.gaps == (
+            "parts has changed since the training",
+            "1 of 2 training samples are no longer in parts",
+        )
+
+    def gone() -> _Many:
+        raise DataError("/data/parts: no such folder;\nset dataset.root")
+
+    reason = "/data/parts: no such folder; set dataset.root"
+    assert training(kept, gone) == Training(gaps=(f"the training images of run are not known ({reason})",))
+
+
+def test_trainings_add_up(tmp_path: Path):
+    sample = _sample(tmp_path / "a.png")
+    known, unknown = Training(samples=[sample], gaps=("x",)), Training(gaps=("y",))
+    assert Training() + unknown == unknown
+    assert known + unknown == Training(samples=[sample], gaps=("x", "y"))
+    assert (known + known).samples == [sample, sample]
 
 
 def test_a_table_says_what_was_trained_on(tmp_path: Path):
     sample = _sample(tmp_path / "a.png")
     leak = Leak(kind="same bytes", first=sample, second=sample, parts=("training", "test"))
-    assert training_label([], ["VisA"]) == ""
+    assert training_label(None, ["VisA"]) == training_label([], ["VisA"]) == "not known what it was trained on"
     assert training_label(["btad", "mmad"], ["VisA"]) == "in-domain: mmad"
     assert training_label(["btad", "mvtec"], ["VisA"], Leaks(found=[])) == "no: btad, mvtec"
     assert training_label(["btad"], ["VisA"], Leaks(found=[leak, leak])) == "no: btad; shown in training: 2 same bytes"
     assert training_label(["visa"], ["btad", "VisA"]) == "in-domain: visa"
     data = _Parts(sample, disjoint=False)
-    assert leaf_names(data) == leaf_names(Mixture({"x": Mixture({"y": data})})) == ["parts"]
+    mixed = Mixture({"x": Mixture({"y": data}), "z": _Other(sample, disjoint=False)})
+    assert leaf_names(mixed) == ["parts", "other"]
+    assert evaluated_names(data, [sample]) == ["parts"]
+    assert evaluated_names(mixed, mixed.split("test")) == ["parts", "other"]
+    assert evaluated_names(mixed, mixed.split("test")[1:]) == ["other"]
 
 
 @pytest.mark.parametrize("source", ["MVTec-AD", "mvtec", "DS-MVTec", "MVTec LOCO", "mvtec_loco", "VisA", "goodsad"])

@@ -18,7 +18,8 @@ from PIL import Image
 
 from adfm.data.coco_masks import CocoMask, RunLengths
 from adfm.data.images import read_image
-from adfm.data.manifest import PARTS, Manifest, export, read_manifest, store, write_manifest
+from adfm.data.kept import store
+from adfm.data.manifest import PARTS, Manifest, export, read_manifest, write_manifest
 from adfm.data.masks import MaskFiles
 from adfm.data.rows import KEYS, Reader
 from adfm.errors import DataError
@@ -148,7 +149,7 @@ def test_a_run_keeps_its_split(folder: Path, monkeypatch: pytest.MonkeyPatch):
     about = json.loads((folder / "data" / "about.json").read_text())
     assert about == {"dataset": "given", "train": 2, "val": 5, "test": 0, "root": str(folder)}
     assert _parts(Manifest(about["root"], manifest=folder / "data"))["val"] == samples[2:]
-    monkeypatch.setattr("adfm.data.manifest.STORED_ROWS", 6)
+    monkeypatch.setattr("adfm.data.kept.STORED_ROWS", 6)
     store(Parts(train=samples[:2], val=samples[2:]), folder / "large")
     assert (folder / "large" / "manifest.jsonl").read_text().splitlines()[1] == '{"split": "train", "id": "two"}'
     assert json.loads((folder / "large" / "about.json").read_text())["ids_only"] == "more than 6 samples"

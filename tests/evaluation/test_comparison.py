@@ -4,16 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from evaluation_support import Squares
 from omegaconf import DictConfig, OmegaConf
 
 from adfm.config.compose import compose
-from adfm.errors import ConfigError
-from adfm.evaluation import comparison, prediction
+from adfm.data.masks import MaskFiles
+from adfm.errors import ConfigError, DataError
+from adfm.evaluation import baselines, comparison, measured, prediction
 from adfm.evaluation.baselines import baseline_predictions
 from adfm.evaluation.comparison import compare
 from adfm.evaluation.plan import Plan, key_of, model_config
+from adfm.evaluation.truth import truth_of
 from adfm.models.vlm import VLM
 
 
@@ -71,11 +74,14 @@ def test_a_finished_evaluation_is_not_made_again(
 ) -> None:
     first = compare(Plan.of(nodes, resamples=20), after=model, before=None, folder=tmp_path)
 
-    def never(*_: object, **__: object) -> VLM:
-        raise AssertionError("the model was loaded")
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("the model was loaded, or a baseline computed")
 
     monkeypatch.setattr(comparison.VLM, "load", never)
+    monkeypatch.setattr(baselines, "largest_laplacian", never)
     assert compare(Plan.of(nodes, resamples=20), after=model, before=None, folder=tmp_path) == first
+    with pytest.raises(AssertionError, match="baseline computed"):  # other intervals need it again
+        compare(Plan.of(nodes, resamples=0), after=model, before=None, folder=tmp_path)
     for changed in (Plan.of(nodes, score="direct"), Plan.of(nodes, count=4), Plan.of(nodes, split="val")):
         with pytest.raises(AssertionError, match="was loaded"):
             compare(changed, after=model, before=None, folder=tmp_path)
@@ -108,7 +114,7 @@ def loaded(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is there without loading or checking it, and nothing is compared with it."""
     monkeypatch.setattr(comparison.VLM, "load", lambda *_, **__: vlm)
     monkeypatch.setattr(comparison.selfcheck, "check_fast_path", lambda *_, **__: None)
-    monkeypatch.setattr(comparison, "baseline_predictions", lambda *_: ({}, []))
+    monkeypatch.setattr(measured, "baseline_predictions", lambda *_: ({}, []))
 
 
 @pytest.mark.usefixtures("loaded")
@@ -125,7 +131,7 @@ def test_draws_of_another_seed_are_never_taken_for_these(
     alone = draws(1, tmp_path / "alone")
     assert draws(0, tmp_path / "both") != alone
     with monkeypatch.context() as patch:
-        patch.setattr(comparison, "publish", stop)
+        patch.setattr(measured.Measured, "publish", stop)
         with pytest.raises(KeyboardInterrupt):
             draws(2, tmp_path / "both")
     assert draws(1, tmp_path / "both") == alone
@@ -133,7 +139,7 @@ def test_draws_of_another_seed_are_never_taken_for_these(
 
 
 @pytest.mark.usefixtures("loaded")
-@pytest.mark.parametrize("stopped", ["publish", "drop_partial", "prediction.write"])
+@pytest.mark.parametrize("stopped", ["Measured.publish", "drop_partial", "prediction.write"])
 def test_an_evaluation_that_is_stopped_near_its_end_only_ends(
     nodes: dict, model: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str
 ) -> None:
@@ -191,6 +197,24 @@ def test_normals_are_not_of_the_evaluated_part(nodes: dict) -> None:
         plan = Plan.of(nodes, split=split)
         assert [one.image.parent.name for one in plan.normal_samples()] == [other] * 3
         assert not any(one.anomalous for one in plan.normal_samples())
+
+
+def test_true_masks_are_read_once(nodes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sample,) = Plan.of(nodes).samples()[-1:]
+    about = prediction.labels(sample)
+    read, opened = MaskFiles.read, []
+    monkeypatch.setattr(MaskFiles, "read", lambda *given: opened.append(given) or read(*given))
+    truth = truth_of([sample])
+    said = prediction.Prediction(**about, predicted=True, score=0.0)
+    pixels = [truth(said), truth(said)]
+    assert all(one is not None and np.array_equal(one, read(sample.mask, sample.size)) for one in pixels)
+    assert len(opened) == 1
+
+
+def test_a_part_without_samples_is_refused(nodes: dict, model: DictConfig, tmp_path: Path) -> None:
+    nodes["dataset"].count = 0
+    with pytest.raises(DataError, match="squares has no sample in its test part; choose another with split="):
+        compare(Plan.of(nodes), after=model, before=None, folder=tmp_path)
 
 
 def test_the_word_synthetic(nodes: dict, model: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

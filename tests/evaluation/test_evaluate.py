@@ -10,7 +10,7 @@ from evaluation_support import Squares
 from omegaconf import OmegaConf
 
 from adfm.config.compose import compose
-from adfm.data import manifest
+from adfm.data import kept
 from adfm.evaluate import main
 from adfm.evaluation import prediction
 
@@ -55,7 +55,7 @@ def test_what_the_run_trained_on_is_said_in_table_and_metrics(
     squares = Squares(str(run.parents[1] / "data"))
     parts = {"train": squares.split("test")[:2], "val": [], "test": []}
     moved = SimpleNamespace(name="squares", split=parts.__getitem__, fingerprint=squares.fingerprint)
-    manifest.store(moved, run / "data")  # pyright: ignore[reportArgumentType]
+    kept.store(moved, run / "data")  # pyright: ignore[reportArgumentType]
     with pytest.raises(SystemExit):
         evaluate(monkeypatch, f"run={run}", "leaks=error")
     assert "leaks between parts: 2 same file" in capsys.readouterr().err
@@ -91,6 +91,39 @@ def test_a_checkpoint_folder(
     assert "synthetic, test part: 4 images" in capsys.readouterr().out
     (written,) = tmp_path.glob("checkpoints/*/eval/synthetic/metrics.json")
     assert json.loads(written.read_text())["synthetic"] is True
+    assert json.loads(written.read_text())["trained"] == "not known what it was trained on"
+
+
+def test_the_export_of_a_run_as_a_checkpoint_is_compared_with_what_the_run_trained_on(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run kept ids: its data set is built again, where its test image shows a training image."""
+    monkeypatch.setattr(kept, "STORED_ROWS", 0)
+    squares = Squares(str(tmp_path / "data"))
+    kept.store(squares, run / "data")
+    rows = [(part, sample) for part, name in (("val", "val"), ("test", "train")) for sample in squares.split(name)]
+    manifest = tmp_path / "renamed.csv"
+    manifest.write_text(
+        "image,category,label,split\n"
+        + "".join(
+            f"{one.image.relative_to(squares.root)},x,{'bad' if one.anomalous else 'good'},{part}\n"
+            for part, one in rows
+        )
+    )
+    named = [f"checkpoint={run / 'export' / 'last'}", "model=tiny", "reasoning=three_stage", *SMALL, f"runs={tmp_path}"]
+    data = ["dataset=manifest", f"dataset.root={tmp_path / 'data'}", f"dataset.manifest={manifest}"]
+
+    def label() -> str:
+        evaluate(monkeypatch, *named, *data, "resamples=0", "samples=2", "baselines=[]")
+        capsys.readouterr()
+        (written,) = tmp_path.glob("checkpoints/*/eval/manifest/metrics.json")
+        return json.loads(written.read_text())["trained"]
+
+    assert label() == "no: squares; shown in training: 2 same file"
+    (run / "data" / "about.json").write_text(json.dumps({"ids_only": "many", "fingerprint": "other"}))
+    assert label().endswith("; shown in training: 2 same file; squares has changed since the training")
+    (run / "data" / "about.json").unlink()
+    assert label().startswith("no: squares; the training images of adfm-00000000 are not known (")
 
 
 @pytest.mark.parametrize(

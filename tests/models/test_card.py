@@ -19,7 +19,7 @@ CARD = Card.of(MODEL, REASONING, ("crack", "hole"))
 
 def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_card(tmp_path) is None
-    for card in (CARD, replace(CARD, calibration={"threshold": 1.5})):
+    for card in (CARD, replace(CARD, calibration={"threshold": 1.5}), replace(CARD, trained_on=("visa", "btad"))):
         write_card(tmp_path, card)
         assert read_card(tmp_path) == card
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
@@ -40,7 +40,7 @@ def test_a_card_says_nothing_of_where_the_weights_lay() -> None:
         ('{"format": 1, "model": {}, "reasoning": {}, "defect_types": [], "colour": 1}', "not a card .*colour"),
         ('{"format": "1", "model": {}, "reasoning": {}, "defect_types": []}', "not a card"),
         ('{"format": 1, "model": [], "reasoning": {}, "defect_types": [], "adfm": "1"}', "must be config nodes"),
-        ('{"format": 2, "adfm": "9.0", "weather": "fine"}', r"newer adfm \(9\.0, format 2\); update adfm"),
+        ('{"format": 3, "adfm": "9.0", "weather": "fine"}', r"newer adfm \(9\.0, format 3\); update adfm"),
     ],
 )
 def test_a_broken_or_newer_card_says_so_and_names_its_file(tmp_path: Path, text: str, message: str) -> None:
@@ -55,7 +55,15 @@ def test_a_card_changes_no_checkpoint(tmp_path: Path) -> None:
     before = checkpoint_hash(str(tmp_path), None)
     write_card(tmp_path, CARD)
     assert checkpoint_hash(str(tmp_path), None) == before
-    assert json.loads((tmp_path / NAME).read_text())["format"] == 1
+    assert json.loads((tmp_path / NAME).read_text())["format"] == 2
+
+
+def test_a_card_of_the_first_format_says_no_trained_on(tmp_path: Path) -> None:
+    write_card(tmp_path, replace(CARD, trained_on=("visa",)))
+    values = json.loads((tmp_path / NAME).read_text())
+    assert values.pop("trained_on") == ["visa"]
+    (tmp_path / NAME).write_text(json.dumps(values | {"format": 1}))
+    assert read_card(tmp_path) == CARD
 
 
 def test_a_saved_model_has_its_card(make_config: Callable, tmp_path: Path) -> None:

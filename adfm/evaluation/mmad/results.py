@@ -22,7 +22,6 @@ from adfm.evaluation.mmad.scoring import AVERAGE, Estimate, tables
 from adfm.evaluation.mmad.show import comparison, ranking, shown
 from adfm.evaluation.prediction import Prediction
 from adfm.files import write_whole
-from adfm.types import Sample
 
 SUMMARY = "mmad.json"
 
@@ -36,14 +35,7 @@ class About:
     protocol: str
     read_by: str
     trained: str
-    """Whether the model trained on MMAD's images or their sources: `in-domain: <data set>`, `no: ...`, or empty."""
-
-
-def is_mmad(samples: Sequence[Sample]) -> bool:
-    """Whether these are MMAD's questions."""
-    return bool(samples) and all(
-        sample.question and {ATTRIBUTE, IMAGE} <= sample.attributes.keys() for sample in samples
-    )
+    """Whether the model trained on MMAD's images or their sources; see `adfm.data.leaks.training_label`."""
 
 
 def publish(folder: Path, predictions: Sequence[Prediction], about: About, *, resamples: int) -> str:
@@ -64,10 +56,11 @@ def publish(folder: Path, predictions: Sequence[Prediction], about: About, *, re
     write_whole(folder / SUMMARY, json.dumps(content, indent=2) + "\n")
     images = len({answer.image for answer in answers})
     text = [f"{len(answers)} answers about {images} images; percent, in brackets 95% intervals over images"]
-    text += [about.trained] if about.trained else []
+    text.append(about.trained)
     text += [shown(name, table) for name, table in found.items()]
     text.append(ranking(ranked) if ranked else "AUROC and calibration error of detection: use answering=logits")
-    text.append(comparison(found, published(), protocol=about.protocol, trained=about.trained))
+    domain = about.trained.partition(";")[0]
+    text.append(comparison(found, published(), protocol=about.protocol, trained=domain))
     return "\n\n".join(text)
 
 

@@ -18,7 +18,7 @@ DETAILS = ("balanced_accuracy", "auroc", "overkill", "miss", "box_iou", "box_acc
 
 SHOWN = frozenset(
     (
-        *("dataset", "synthetic", "split", "score", "trained", "key"),
+        *("dataset", "synthetic", "split", "score", "trained", "key", "resamples"),
         *("samples", "images", "anomalous", "overall", "macro", "baselines"),
     )
 )

@@ -11,9 +11,11 @@ from mmad_tree import write_mmad
 from omegaconf import OmegaConf
 
 from adfm.config.compose import compose
+from adfm.data.leaks import UNKNOWN
 from adfm.evaluate import main
-from adfm.evaluation import prediction, runner
-from adfm.evaluation.plan import data_set_names
+from adfm.evaluation import comparison, prediction, runner
+from adfm.evaluation.training import data_set_names
+from adfm.models.card import Card, write_card
 
 SMALL = ["model.completion_tokens=8", "model.prompt_tokens=2048", "resamples=10"]
 
@@ -54,7 +56,9 @@ def test_a_checkpoint_answers_mmad(
     written = {"answers.json", "mmad.json", "predictions.jsonl", "report.html"}
     assert {file.name for file in folder.iterdir()} - {"true_masks.jsonl"} == written
     assert len(prediction.read(folder / "predictions.jsonl")) == 14
-    assert json.loads((folder / "mmad.json").read_text())["trained"] == ""
+    assert json.loads((folder / "mmad.json").read_text())["trained"].startswith(UNKNOWN)
+    assert f"\n{UNKNOWN}; its training images are not known; none were compared\n" in printed
+    assert f"| {UNKNOWN} " in printed
     monkeypatch.setattr(runner, "evaluate", lambda *_, **__: pytest.fail("it was finished"))
     evaluate(monkeypatch, *arguments)
     assert capsys.readouterr().out == printed
@@ -102,8 +106,52 @@ def test_a_run_on_mmads_sources_is_in_domain(
     printed = capsys.readouterr().out
     assert "in-domain: mvtec" in printed
     assert printed.index("# before") < printed.index("# after") < printed.index("in-domain: mvtec")
-    assert json.loads((folder / "eval" / "mmad" / "mmad.json").read_text())["trained"] == "in-domain: mvtec"
-    assert json.loads((folder / "eval" / "before" / "mmad" / "mmad.json").read_text())["trained"] == ""
+    label = json.loads((folder / "eval" / "mmad" / "mmad.json").read_text())["trained"]
+    assert label.startswith("in-domain: mvtec; the training images of adfm-00000000 are not known (")
+    assert json.loads((folder / "eval" / "before" / "mmad" / "mmad.json").read_text())["trained"] == UNKNOWN
+
+
+def test_a_mixture_with_mmad_has_both_kinds_of_tables(
+    checkpoint: Path,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """One command, one loading of the model; MMAD's tables are those of MMAD alone."""
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for file in checkpoint.iterdir():
+        (copied / file.name).symlink_to(file)
+    plain = compose("train", ["reasoning=mmad"])
+    write_card(copied, Card.of({}, OmegaConf.to_container(plain.reasoning, resolve=True), (), ["visa", "synthetic"]))  # pyright: ignore
+    named = [f"checkpoint={copied}", "model=tiny", f"runs={tmp_path}", "reasoning=mmad", *SMALL, "answering=logits"]
+    drawn = [f"{part}=8" for part in ("train", "val", "test")]
+    mixture = [
+        *("dataset=mixture", "+dataset@dataset.datasets.asked=mmad", "+dataset@dataset.datasets.drawn=synthetic"),
+        *(f"dataset.datasets.asked.root={root}", *(f"dataset.datasets.drawn.{part}" for part in drawn)),
+    ]
+    loaded = []
+    load = comparison.VLM.load
+    monkeypatch.setattr(comparison.VLM, "load", lambda *given, **more: loaded.append(given) or load(*given, **more))
+    evaluate(monkeypatch, *named, *mixture)
+    assert len(loaded) == 1
+    printed = capsys.readouterr().out
+    (folder,) = tmp_path.glob("checkpoints/*/eval")
+    measured = json.loads((folder / "mixture" / "metrics.json").read_text())
+    assert (measured["samples"], list(measured["baselines"])[:1]) == (8, ["always_normal"])
+    assert measured["trained"].startswith("in-domain: synthetic; its training images are not known")
+    assert not (folder / "mixture" / "answers.json").exists()
+    answered = json.loads((folder / "mixture-mmad" / "mmad.json").read_text())
+    assert answered["trained"].startswith("in-domain: visa; its training images are not known")
+    assert not (folder / "mixture-mmad" / "metrics.json").exists()
+    assert "mixture, test part: 8 images" in printed
+    assert "14 answers about 8 images" in printed
+    assert printed.splitlines()[-2:] == [str(folder / name / "report.html") for name in ("mixture", "mixture-mmad")]
+    evaluate(monkeypatch, *named, "dataset=mmad", f"dataset.root={root}")
+    alone = json.loads((folder / "mmad" / "mmad.json").read_text())
+    assert alone["scoring"] == answered["scoring"]
+    assert (folder / "mmad" / "answers.json").read_bytes() == (folder / "mixture-mmad" / "answers.json").read_bytes()
 
 
 def test_a_run_has_the_names_of_all_its_data_sets():

@@ -18,6 +18,7 @@ from mmad_tree import BAD, BROKEN, ENTRIES, FINE, write_mmad
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
 from adfm.data.mixture import Mixture
+from adfm.data.mmad import is_mmad
 from adfm.evaluation import metrics, runner
 from adfm.evaluation.bootstrap import BINS
 from adfm.evaluation.letters import letter_logprobs, log_odds_of
@@ -168,7 +169,7 @@ def test_the_answers_of_mixed_questions_have_mmads_keys(questions: Sequence[Samp
     mmad = opened("mmad", write_mmad(tmp_path / "data"))
     mixed = Mixture({"outer": Mixture({"VisA": mmad})}).split("test")
     assert mixed[0].id == f"outer/VisA/{BROKEN}#0"
-    assert results.is_mmad(mixed)
+    assert all(map(is_mmad, mixed))
     read = {}
     for name, samples in (("mixed", mixed), ("alone", questions)):
         (tmp_path / name).mkdir()
@@ -208,8 +209,7 @@ def test_ranking_and_calibration_are_torchmetrics(questions: Sequence[Sample]):
 
 
 def test_only_mmads_samples_are_mmads(questions: Sequence[Sample]):
-    assert results.is_mmad(questions)
-    assert not results.is_mmad([])
-    assert not results.is_mmad([*questions, replace(questions[0], question=None)])
-    assert not results.is_mmad([replace(questions[0], attributes={})])
+    assert all(map(is_mmad, questions))
+    assert not is_mmad(replace(questions[0], question=None))
+    assert not is_mmad(replace(questions[0], attributes={}))
     assert {BAD, FINE} <= {sample.id.rpartition("#")[0] for sample in questions}
