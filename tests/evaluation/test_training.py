@@ -44,6 +44,7 @@ def test_the_run_of_an_export(exports: tuple[Path, Path], tmp_path: Path, monkey
 def test_a_card_or_else_the_run_names_the_data_sets(exports: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = map(str, exports)
     assert trained_on("owner/name") is trained_on(str(tmp_path)) is None
+    assert trained_on("tiny") == ["synthetic"]
     assert trained_on(first) == ["visa"]
     assert trained_on(second) == ["visa", "squares"]
     copied = shutil.copytree(second, tmp_path / "copied")

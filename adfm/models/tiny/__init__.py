@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+TRAINED_ON = ("synthetic",)
+"""Data sets that the packaged checkpoint was trained on: those of conf/coldstart.yaml with `recipe=tiny`."""
+
 
 def folder() -> Path:
     """Return the packaged checkpoint folder, an ordinary Hugging Face folder."""
