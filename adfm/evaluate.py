@@ -12,7 +12,19 @@ from adfm.config.compose import check
 from adfm.config.run_folder import RunFolder, checkpoint_hash, newest
 from adfm.errors import ConfigError
 
-PLAN = ("split", "score", "draws", "temperature", "seed", "answering", "batch", "resamples", "calibrate", "baselines")
+PLAN = (
+    "split",
+    "score",
+    "draws",
+    "temperature",
+    "seed",
+    "answering",
+    "batch",
+    "nproc",
+    "resamples",
+    "calibrate",
+    "baselines",
+)
 """Keys that go to the plan as they are."""
 
 

@@ -32,7 +32,7 @@ def main(config: DictConfig) -> None:
         found = sources.find(config.images, out=out)
         load = partial(Inspector.of, config, threshold=config.threshold, masks=config.masks)
         with Team(config.nproc, load) as team:
-            summary = run.predict(load(), found, out, batch=config.batch, team=team, fresh=config.fresh)
+            summary = run.predict(team.state, found, out, batch=config.batch, team=team, fresh=config.fresh)
     except KeyboardInterrupt:
         print(f"\nInterrupted. The same command goes on with what {out} lacks.", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -273,7 +273,8 @@ def finish(folder: RunFolder, best_metrics: Mapping[str, float]) -> None:
     """Compare the trained checkpoint with the start on the test part, write summary and report, mark the run done."""
     config = folder.config
     if config.evaluate.at_end:
-        plan = Plan.of(config, score=config.evaluate.score, count=config.evaluate.test_samples)
+        shown, nproc = config.evaluate, config.engine.nproc  # whose other ranks have ended
+        plan = Plan.of(config, score=shown.score, count=shown.test_samples, nproc=nproc)
         trained = copy.deepcopy(config.model)
         trained.path, trained.revision = str(folder.path / "export" / config.evaluate.which), None
         mode = "off" if config.leaks == "off" else "warn"  # a run that has ended is not stopped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -32,12 +33,17 @@ class Team(Generic[State]):
 
     Args:
         size: Processes, this one counted.
-        load: Makes the state of another process, in that process; can be pickled.
+        load: Makes the state of a process, in that process; can be pickled.
     """
 
     def __init__(self, size: int, load: Callable[[], State]) -> None:
         self.size = size
         self.load = load
+
+    @functools.cached_property
+    def state(self) -> State:
+        """This process's own, loaded when it is first asked for."""
+        return self.load()
 
     def __enter__(self) -> Team[State]:
         """Divide the threads."""

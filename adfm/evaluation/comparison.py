@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -29,6 +28,7 @@ from adfm.evaluation.prediction import Prediction
 from adfm.evaluation.training import trained_on, training_of
 from adfm.grpo import selfcheck
 from adfm.models.vlm import VLM
+from adfm.team import Team
 
 PARTIAL, PARTIAL_THRESHOLD = "predictions.partial", "threshold.partial"
 """What an evaluation under way has of its samples, and of those that a threshold is chosen on."""
@@ -72,21 +72,21 @@ def compare(plan: Plan, *, after: DictConfig, before: DictConfig | None, folder:
     for side, node in {"before": before, "after": after}.items():
         if node is None:
             continue
-        load = functools.cache(functools.partial(_load, node))
         names = trained_on(node.path)
-        for part, found in zip(parts, leaked, strict=True):
-            target = (folder / "before" if side == "before" else folder) / part.plan.folder_name
-            title = part.plan.split if before is None else f"{part.plan.split}, {side}"
-            key = key_of(part.plan, node)
-            predictions = predict(part, target, key=key, load=load, title=title)
-            trained = training_label(names, part.plan.data_sets, found if side == "after" else None)
-            part.publish(side, target, predictions, key=key, trained=trained)
-            drop_partial(target)
+        with Team(plan.nproc, functools.partial(_load, node)) as team:
+            for part, found in zip(parts, leaked, strict=True):
+                target = (folder / "before" if side == "before" else folder) / part.plan.folder_name
+                title = part.plan.split if before is None else f"{part.plan.split}, {side}"
+                key = key_of(part.plan, node)
+                predictions = predict(part, target, key=key, team=team, title=title)
+                trained = training_label(names, part.plan.data_sets, found if side == "after" else None)
+                part.publish(side, target, predictions, key=key, trained=trained)
+                drop_partial(target)
     return "\n\n".join(part.text() for part in parts)
 
 
-def predict(part: Tables, folder: Path, *, key: str, load: Callable[[], VLM], title: str) -> list[Prediction]:
-    """Predict with the checkpoint that `load` gives, or read what an evaluation of the same key left in `folder`.
+def predict(part: Tables, folder: Path, *, key: str, team: Team[VLM], title: str) -> list[Prediction]:
+    """Predict with the checkpoint that the team loads, or read what an evaluation of the same key left in `folder`.
 
     Call `drop_partial` when the summary is written.
     """
@@ -95,7 +95,7 @@ def predict(part: Tables, folder: Path, *, key: str, load: Callable[[], VLM], ti
     if finished.is_file() and known.is_file() and json.loads(known.read_text()).get("key") == key:
         return prediction.read(finished)
     partial = runner.Partial(folder / PARTIAL, key)
-    vlm = load()
+    vlm = team.state
     samples = plan.samples()
     looked_at = [plan.template.ask(sample, vlm.frames) for sample in samples[: selfcheck.PROMPTS]]
     selfcheck.check_fast_path(vlm, looked_at, seed=0)
@@ -107,6 +107,7 @@ def predict(part: Tables, folder: Path, *, key: str, load: Callable[[], VLM], ti
         decoding=plan.decoding,
         answering=plan.answering,
         batch=plan.batch,
+        team=team,
     )
     predictions = evaluate(
         samples, reward=plan.reward, types=plan.types, segmenter=plan.segmenter, partial=partial, title=title

@@ -45,6 +45,8 @@ class Plan:
     count: int | None = None
     """Samples at most; None takes all."""
     batch: int = 32
+    nproc: int = 1
+    """Processes that divide the samples."""
     resamples: int = 1000
     """Of the bootstrap; 0 gives no intervals."""
     calibrate: bool = False

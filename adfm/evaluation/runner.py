@@ -6,6 +6,7 @@ about one image stay in one batch, where what their prompts share is read once.
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from adfm.masks.rle import union_rle
 from adfm.masks.segmenter import Segmenter
 from adfm.models.vlm import VLM, EncodedPrompt
 from adfm.reasoning.defect_types import named_type
+from adfm.team import Team
 from adfm.types import Prompt, Reward, Sample, Template
 
 GREEDY = Greedy()
@@ -72,6 +74,7 @@ def evaluate(
     segmenter: Segmenter | None = None,
     batch: int = BATCH,
     partial: Partial | None = None,
+    team: Team[VLM] | None = None,
     title: str = "evaluate",
 ) -> list[Prediction]:
     """Inspect every sample, in order, and set what the model says beside the labels; see `inspect`.
@@ -79,27 +82,26 @@ def evaluate(
     `batch` samples are asked at once, but for an image with more questions; it changes speed, not results. With a
     `reward` each prediction has the terms that its verdict earns (none where nothing is written). With `partial`, a
     batch that it holds whole is not done again, and every other is added to it: what was interrupted goes on with the
-    same batches. The progress bar has `title`; an empty one shows none.
+    same batches. The processes of a `team` divide the batches; they need `vlm` each. The progress bar has `title`; an
+    empty one shows none.
     """
     found = {one.id: one for one in partial.done} if partial else {}
     waiting = [members for members in batches(samples, batch) if any(one.id not in found for one in members)]
     done = len(samples) - sum(map(len, waiting))
+    examine = functools.partial(
+        _examined,
+        template=template,
+        decoding=decoding,
+        score=score,
+        types=types,
+        segmenter=segmenter,
+        answering=answering,
+        reward=None if answering == "logits" else reward,
+    )
+    tasks = [functools.partial(examine, samples=members) for members in waiting]
     pace = 0.1 if sys.stderr.isatty() else 15.0
     with tqdm(total=len(samples), initial=done, desc=title, unit="image", mininterval=pace, disable=not title) as bar:
-        for members in waiting:
-            said = inspect(
-                vlm,
-                template,
-                members,
-                decoding=decoding,
-                score=score,
-                types=types,
-                segmenter=segmenter,
-                answering=answering,
-            )
-            prompts = [template.ask(sample, vlm.frames) for sample in members]
-            judge = None if answering == "logits" else reward
-            made = [_labelled(prompt, one, judge) for prompt, one in zip(prompts, said, strict=True)]
+        for made in team.map(tasks, vlm) if team else (task(vlm) for task in tasks):
             if partial:
                 partial.add(made)
             found |= {one.id: one for one in made}
@@ -165,6 +167,15 @@ def batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
+def _examined(
+    vlm: VLM, samples: Sequence[Sample], template: Template, reward: Reward | None, **how: Any
+) -> list[Prediction]:
+    """Inspect one batch and set what is said beside the labels."""
+    said = inspect(vlm, template, samples, **how)
+    prompts = [template.ask(sample, vlm.frames) for sample in samples]
+    return [_labelled(prompt, one, reward) for prompt, one in zip(prompts, said, strict=True)]
+
+
 def _by_letters(
     vlm: VLM, template: Template, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
 ) -> list[Inspection]:
@@ -199,6 +210,8 @@ def _written(
 
 
 def _mask(segmenter: Segmenter, sample: Sample, said: Inspection) -> dict[str, Any]:
+    if not said.boxes:
+        return union_rle(np.zeros((0, sample.height, sample.width), bool))
     return union_rle(segmenter(np.asarray(read_image(sample.image)), said.boxes))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,6 +53,11 @@ class Sam2:
         self.device = _device(device)
         self.model = _load(path, revision).to(self.device).eval().requires_grad_(False)
         self.threshold = threshold
+        self._given = (path, revision, device, threshold)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process load the checkpoint itself, once."""
+        return _again, self._given
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -102,6 +107,11 @@ class Sam2:
             digest.update(name.encode())
             digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()[:16]
+
+
+@cache
+def _again(path: str, revision: str | None, device: str, threshold: float) -> Sam2:
+    return Sam2(path, revision=revision, device=device, threshold=threshold)
 
 
 def _load(path: str, revision: str | None) -> Any:

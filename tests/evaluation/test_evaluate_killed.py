@@ -40,7 +40,8 @@ def test_killed_and_started_again_it_ends_with_the_same_files(
         return tmp_path / runs / "checkpoints" / checkpoint_hash("tiny", None) / "eval" / "synthetic"
 
     def evaluation(runs: str) -> list[str]:
-        return ["adfm.evaluate", *data, *asked, f"batch={BATCH}", f"runs={tmp_path / runs}"]
+        processes = {"whole": 1, "killed": 2}[runs]  # two share the batches, in the same order
+        return ["adfm.evaluate", *data, *asked, f"batch={BATCH}", f"nproc={processes}", f"runs={tmp_path / runs}"]
 
     printed = finish(start(*evaluation("whole")))
     assert f"{IMAGES} images" in printed

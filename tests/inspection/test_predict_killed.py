@@ -31,7 +31,8 @@ def images(tmp_path: Path) -> Path:
 
 def test_killed_and_started_again_it_ends_with_the_same_files(images: Path, tmp_path: Path) -> None:
     def inspection(out: str) -> list[str]:
-        return ["adfm.predict", f"images='{images}'", f"out='{tmp_path / out}'", "batch=2"]
+        processes = {"whole": 1, "killed": 2}[out]  # two share the batches, in the same order
+        return ["adfm.predict", f"images='{images}'", f"out='{tmp_path / out}'", "batch=2", f"nproc={processes}"]
 
     assert f"{IMAGES} images: " in finish(start(*inspection("whole")), status=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,16 @@ def test_settings_name_the_weights(sam2: Sam2, checkpoint: Path) -> None:
     with torch.no_grad():
         next(other.model.parameters()).add_(1)
     assert other.settings != sam2.settings
+
+
+def test_another_process_loads_the_checkpoint_itself(sam2: Sam2, image: np.ndarray) -> None:
+    sent = pickle.dumps(sam2)
+    assert len(sent) < 1000
+    there = pickle.loads(sent)
+    assert there.settings == sam2.settings
+    assert pickle.loads(sent).model is there.model
+    box = [(10.0, 10.0, 60.0, 50.0)]
+    assert (there(image, box) == sam2(image, box)).all()
 
 
 def test_missing_weights_name_the_path(tmp_path: Path) -> None:

@@ -49,12 +49,14 @@ class EvaluationConfig:
     """Detectors without a model on the same images: `always_normal`, `always_anomalous`, `trivial_detector` (sharpest
     grey edge), `image_deviation` (of grey values), `patch_neighbours` (distance to patches of normal images)."""
     leaks: str = "warn"
-    """`error`, `warn` or `off`: what becomes of images that the run trained on, or that the training part of the
-    evaluated data set has where that is not known."""
+    """`error`, `warn` or `off`: what becomes of images that the checkpoint and its starts trained on, or that the
+    training part of the evaluated data set has where that is not known."""
     resamples: int = 1000
     """Of the bootstrap behind the 95% intervals; 0 gives none."""
     batch: int = 32
     """Images at once; changes speed, not results."""
+    nproc: int = 1
+    """Processes that divide the images, each with the model, on a GPU of its own or a share of the cores."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -68,7 +70,7 @@ class EvaluationConfig:
             ("baselines", set(self.baselines) <= set(BASELINES), f"a list of {', '.join(BASELINES)}"),
             ("samples", self.samples is None or self.samples >= 1, "at least 1, or null for all"),
             ("temperature", self.temperature > 0, "above 0; draws=1 is greedy"),
-            *at_least(self, 1, "draws", "batch"),
+            *at_least(self, 1, "draws", "batch", "nproc"),
             *at_least(self, 0, "resamples", "seed"),
         )
 
