@@ -121,7 +121,8 @@ def train(folder: RunFolder) -> dict[str, float]:
         kept.store(dataset, folder.data)
     samples = runner.subset(dataset.split("train"), config.train_samples)
     order = build(config.sampling)(samples, seed=config.seed) if config.get("sampling") else None
-    template, reward, objective = build(config.reasoning), build(config.reward), build(config.objective)
+    template, objective = build(config.reasoning), build(config.objective)
+    reward = build(config.reward).knowing(defect_types(dataset))
     vlm = VLM.load(model_config(config.model), device=ranks.device, train=True)
     rollout = build(config.rollout, vlm=vlm)
     frozen_copy = None

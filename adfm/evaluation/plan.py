@@ -92,6 +92,7 @@ class Plan:
                 "does not write; use masks=none"
             )
         dataset: Dataset = build(nodes["dataset"])
+        types = defect_types(dataset)
         content = {
             "reasoning": _plain(nodes["reasoning"]),
             "reward": _plain(reward),
@@ -105,9 +106,9 @@ class Plan:
             template=template,
             score=scored,
             decoding=decoding,
-            types=defect_types(dataset),
+            types=types,
             segmenter=segmenter,
-            reward=None if reward is None else build(reward),
+            reward=None if reward is None else build(reward).knowing(types),
             content=json.dumps({score: content}, sort_keys=True),
             **settings,
         )

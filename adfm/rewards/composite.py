@@ -20,8 +20,9 @@ class RewardError(AdfmError):
 class Composite:
     """Judge the verdicts of one group by every term, and add the terms by weight.
 
-    A term is any callable of a verdict and its prompt. It may say which fields of a verdict it `needs`, and the `best`
-    that a completion which is right by the labels can earn for a prompt.
+    A term is any callable of a verdict and its prompt. It may say which fields of a verdict it `needs`, the `best`
+    that a completion which is right by the labels can earn for a prompt, and what it would be `knowing` the defect
+    types of the data set.
 
     >>> constant = Composite({"half": {"weight": 2.0, "term": lambda verdict, prompt: 0.5}})
     >>> constant.weights
@@ -62,6 +63,14 @@ class Composite:
         """
         bests = {name: getattr(term, "best", None) for name, term in self.terms.items()}
         return sum(self.weights[name] * best(prompt) for name, best in bests.items() if best is not None)
+
+    def knowing(self, types: Sequence[str]) -> Composite:
+        """Return this reward with all defect types of a data set told to the terms that want to know them."""
+        entries = {}
+        for name, term in self.terms.items():
+            told = getattr(term, "knowing", None)
+            entries[name] = {"term": told(types) if told else term, "weight": self.weights[name]}
+        return Composite(entries, self.released_with)
 
     def _judge(self, name: str, verdict: Verdict, prompt: Prompt) -> float:
         try:

@@ -6,7 +6,7 @@ Without them GRPO lets the words decay while boxes and answer improve (experimen
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from adfm.reasoning.defect_types import named_type
@@ -18,8 +18,8 @@ from adfm.types import Prompt, Verdict
 class DefectType:
     """Pay 1 for naming the true defect type and no other; for a normal sample, for naming none.
 
-    A sample whose type is not known is paid for nothing. Hole: of types that are not among `types` it does not know
-    that they are named, so that with an empty list naming all is paid as well as naming the right one.
+    A sample whose type is not known is paid for nothing. Hole: of types that it does not know it does not see that they
+    are named, so that without `types` naming all is paid as well as naming the right one.
 
     >>> from adfm.rewards.examples import judged
     >>> term = DefectType(types=("scratch", "hole"))
@@ -31,7 +31,7 @@ class DefectType:
     """
 
     types: Collection[str] = ()
-    """All defect types of the data set, in plain words."""
+    """In plain words; none takes those of the data set, where one is known."""
     needs: ClassVar[frozenset[str]] = frozenset({"think"})
 
     def __call__(self, verdict: Verdict, prompt: Prompt) -> float:
@@ -45,6 +45,10 @@ class DefectType:
     def best(self, prompt: Prompt) -> float:
         """Return what a completion which is right by the labels can earn."""
         return float(not prompt.sample.anomalous or prompt.sample.defect_type is not None)
+
+    def knowing(self, types: Collection[str]) -> DefectType:
+        """Return this term with the types of a data set, unless it has types of its own."""
+        return self if self.types else replace(self, types=tuple(types))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from adfm.rewards.composite import Composite
 from adfm.rewards.examples import judged
 from adfm.rewards.explanation import DefectType, Place
 
@@ -32,6 +33,16 @@ def test_a_normal_sample_is_paid_for_naming_no_type() -> None:
 def test_a_type_that_is_not_known_is_not_paid() -> None:
     verdict, prompt = judged(stages={"think": "A hole."})
     assert (DefectType(types=TYPES)(verdict, prompt), DefectType(types=TYPES).best(prompt)) == (0.0, 0.0)
+
+
+def test_a_reward_tells_its_terms_the_types_of_the_data_set() -> None:
+    silent, own = DefectType(), DefectType(types=["hole"])
+    terms = {"silent": {"term": silent, "weight": 2.0}, "own": {"term": own}, "place": {"term": Place()}}
+    told = Composite(terms, released_with="three_stage").knowing(TYPES)
+    assert told.terms == {"silent": DefectType(types=TYPES), "own": own, "place": Place()}
+    assert (told.weights, told.released_with) == ({"silent": 2.0, "own": 1.0, "place": 1.0}, "three_stage")
+    verdict, prompt = judged(stages={"think": "A scratch or a hole."}, defect_type="scratch")
+    assert (silent(verdict, prompt), told.terms["silent"](verdict, prompt)) == (1.0, 0.0)
 
 
 TOP_LEFT, BOTTOM = (0.0, 0.0, 10.0, 10.0), (40.0, 80.0, 60.0, 100.0)
