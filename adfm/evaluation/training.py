@@ -18,14 +18,11 @@ from adfm.models.card import read_card
 def trained_on(checkpoint: str) -> list[str] | None:
     """Return the names of the data sets that a checkpoint was trained on, those of its starts among them.
 
-    Its card says them, else the run in whose `export` it lies; those of the embedded model are known. None where
-    nothing says them.
+    Its card says them, else the run in whose `export` it lies. None where nothing says them.
     """
     card = read_card(tiny.folder() if checkpoint == "tiny" else Path(checkpoint))
     if card is not None and card.trained_on is not None:
         return list(card.trained_on)
-    if checkpoint == "tiny":
-        return list(tiny.TRAINED_ON)
     run = run_of(checkpoint)
     return None if run is None else names_after(run.config.model.path, run.config.dataset)
 

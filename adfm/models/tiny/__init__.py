@@ -1,11 +1,8 @@
-"""The embedded model: its checkpoint folder and the recipe that makes it."""
+"""The embedded model: its checkpoint folder and the recipes that make it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-TRAINED_ON = ("synthetic",)
-"""Data sets that the packaged checkpoint was trained on: those of conf/coldstart.yaml with `recipe=tiny`."""
 
 
 def folder() -> Path:
