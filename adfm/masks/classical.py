@@ -56,7 +56,7 @@ class Classical:
     min_size: int = 10
     within: float = 0.8
     large_from: float = 0.25
-    large: Literal["vote", "box", "chan_vese"] = "vote"
+    large: Literal["vote", "box", "chan_vese"] = "chan_vese"
     steps: int = 30
     smoothing: int = 1
 

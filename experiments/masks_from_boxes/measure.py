@@ -65,9 +65,9 @@ METHODS: dict[str, Segmenter] = {
     "box": BoxMasks(),
     **{name: Single(method=name) for name in ("ellipse", "otsu", "watershed", "felzenszwalb", "chan_vese")},
     "classical": Classical(),
+    "vote": Classical(large="vote"),
     "vote, box from 12 %": Classical(large="box", large_from=LARGE),
     "vote, chan_vese from 12 %": Classical(large="chan_vese", large_from=LARGE),
-    "vote, chan_vese from 25 %": Classical(large="chan_vese"),
 }
 
 
