@@ -58,16 +58,25 @@ class Digests:
 
     def of(self, path: Path) -> str:
         """Return a file's digest in hexadecimal; DataError if it cannot be read."""
+        if (kept := self.kept(path)) is not None:
+            return kept
         try:
-            status = path.stat()
-            key, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
-            entry = self.known.get(key)
-            if entry is None or entry[:2] != stamp:
-                entry = self.known[key] = [*stamp, hashlib.sha256(path.read_bytes()).hexdigest()]
-                self.changed = True
+            key, stamp = _stamp(path)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        return entry[2]
+        self.known[key] = [*stamp, digest]
+        self.changed = True
+        return digest
+
+    def kept(self, path: Path) -> str | None:
+        """Return the digest of a file that is as it was the last time; the file is not read."""
+        try:
+            key, stamp = _stamp(path)
+        except OSError:
+            return None
+        entry = self.known.get(key)
+        return entry[2] if entry is not None and entry[:2] == stamp else None
 
     def __enter__(self) -> Digests:
         return self
@@ -75,6 +84,11 @@ class Digests:
     def __exit__(self, *_: object) -> None:
         if self.changed:
             write_whole(self.path, json.dumps(self.known))
+
+
+def _stamp(path: Path) -> tuple[str, list[int]]:
+    status = path.stat()
+    return str(path.resolve()), [status.st_size, status.st_mtime_ns]
 
 
 class Hashes(dict[str, str]):

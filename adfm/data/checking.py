@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from adfm.data.images import image_size, is_turned, read_image
-from adfm.data.likeness import perceptual_hash
+from adfm.data.likeness import kept_hashes, perceptual_hash
 from adfm.data.masks import MaskFiles
 from adfm.data.processes import mapped
 from adfm.errors import DataError
@@ -41,12 +41,13 @@ def check_all(parts: Mapping[str, Sequence[Sample]], processes: int | None = Non
         DataError: A process was killed, as the system does where memory runs out.
     """
     samples = [sample for part in parts.values() for sample in part]
-    rest = iter([*mapped(check, samples, doing="checking", processes=processes)])
+    known = kept_hashes([sample.image for sample in samples])
+    rest = iter([*mapped(_check, [*zip(samples, known, strict=True)], doing="checking", processes=processes)])
     return {part: [next(rest) for _ in members] for part, members in parts.items()}
 
 
-def check(sample: Sample) -> Finding:
-    """Decode the image, the mask and the references of one sample."""
+def check(sample: Sample, known_hash: str | None = None) -> Finding:
+    """Decode the image, the mask and the references of one sample; a hash that is known is not computed again."""
     try:
         image = read_image(sample.image)
         size = image.size
@@ -68,10 +69,14 @@ def check(sample: Sample) -> Finding:
         size=size,
         boxes=boxes,
         mask_area=area,
-        hash=perceptual_hash(image),
+        hash=known_hash or perceptual_hash(image),
         problems=tuple(problems),
         warnings=tuple(warnings),
     )
+
+
+def _check(known: tuple[Sample, str | None]) -> Finding:
+    return check(*known)
 
 
 def _why(area: int | None) -> str:

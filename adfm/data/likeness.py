@@ -52,6 +52,12 @@ def _seen(path: Path) -> tuple[str, bytes]:
     return perceptual_hash(image), thumbnail(image)
 
 
+def kept_hashes(images: Sequence[Path]) -> list[str | None]:
+    """Return the perceptual hash of each image that is as it was when its hash was kept; no image is read."""
+    with Digests() as digests, Hashes() as hashes:
+        return [None if (digest := digests.kept(image)) is None else hashes.get(digest) for image in images]
+
+
 def same_picture() -> float:
     """Return the dot product from which two hash vectors are near-duplicates."""
     return 1 - 2 * NEAR / HASH_SIDE**2

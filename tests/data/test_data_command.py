@@ -15,7 +15,9 @@ from PIL import ExifTags, Image
 from adfm.config.compose import check as check_config
 from adfm.config.compose import compose
 from adfm.data import __main__ as data_command
+from adfm.data import checking
 from adfm.data.checking import Finding, check, check_all, doubled
+from adfm.data.likeness import alike
 from adfm.data.manifest import PARTS
 from adfm.data.masks import MaskFiles
 from adfm.data.statistics import boxes, counts, masks, sizes
@@ -198,6 +200,22 @@ def test_processes_find_what_one_finds_in_the_same_order(folder: Path):
     assert together == check_all(parts, 1)
     assert [len(together[part]) for part in parts] == [40, 0, 30]
     assert together["train"][33].problems == (f"{folder}/gone.png: no such image",)
+
+
+def test_a_kept_hash_is_not_computed_again_unless_the_file_has_changed(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    image = folder / "a.png"
+    parts = {"train": [_sample(image)]}
+    first = check_all(parts, 1)
+    alike([image], 0.9)
+
+    def never(_: Image.Image) -> str:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(checking, "perceptual_hash", never)
+    assert check_all(parts, 1) == first
+    Image.open(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(image, compress_level=0)
+    with pytest.raises(AssertionError, match="computed again"):
+        check_all(parts, 1)
 
 
 def test_a_written_line_is_json_with_its_part(folder: Path, tmp_path: Path):
