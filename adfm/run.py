@@ -38,6 +38,7 @@ from adfm.grpo.selfcheck import PROMPTS, check_fast_path
 from adfm.models.card import Card
 from adfm.models.vlm import VLM
 from adfm.reasoning.defect_types import defect_types
+from adfm.rewards.composite import knowing
 from adfm.tracking.html import report
 from adfm.types import Callback, Dataset, Reward, StepRecord, Template
 from adfm.validation import Validation
@@ -122,7 +123,7 @@ def train(folder: RunFolder) -> dict[str, float]:
     samples = runner.subset(dataset.split("train"), config.train_samples)
     order = build(config.sampling)(samples, seed=config.seed) if config.get("sampling") else None
     template, objective = build(config.reasoning), build(config.objective)
-    reward = build(config.reward).knowing(defect_types(dataset))
+    reward = knowing(build(config.reward), defect_types(dataset))
     vlm = VLM.load(model_config(config.model), device=ranks.device, train=True)
     rollout = build(config.rollout, vlm=vlm)
     frozen_copy = None

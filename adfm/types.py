@@ -308,10 +308,6 @@ class Reward(Protocol):
         """Return the total that a completion which is right by the labels can earn."""
         ...
 
-    def knowing(self, types: Sequence[str]) -> Reward:
-        """Return this reward with all defect types of a data set told to the terms that want to know them."""
-        ...
-
 
 @runtime_checkable
 class Rollout(Protocol):

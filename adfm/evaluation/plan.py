@@ -21,6 +21,7 @@ from adfm.evaluation.decoding import Decoding, Draws, Greedy
 from adfm.evaluation.score import SCORES, Score
 from adfm.masks.segmenter import Segmenter
 from adfm.reasoning.defect_types import defect_types
+from adfm.rewards.composite import knowing
 from adfm.types import Dataset, Reward, Sample, Template
 
 CHOOSING_SAMPLES = 512
@@ -108,7 +109,7 @@ class Plan:
             decoding=decoding,
             types=types,
             segmenter=segmenter,
-            reward=None if reward is None else build(reward).knowing(types),
+            reward=None if reward is None else knowing(build(reward), types),
             content=json.dumps({score: content}, sort_keys=True),
             **settings,
         )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adfm.errors import AdfmError
-from adfm.types import Prompt, Rewards, Term, Verdict
+from adfm.types import Prompt, Reward, Rewards, Term, Verdict
 
 
 class RewardError(AdfmError):
@@ -64,14 +64,6 @@ class Composite:
         bests = {name: getattr(term, "best", None) for name, term in self.terms.items()}
         return sum(self.weights[name] * best(prompt) for name, best in bests.items() if best is not None)
 
-    def knowing(self, types: Sequence[str]) -> Composite:
-        """Return this reward with all defect types of a data set told to the terms that want to know them."""
-        entries = {}
-        for name, term in self.terms.items():
-            told = getattr(term, "knowing", None)
-            entries[name] = {"term": told(types) if told else term, "weight": self.weights[name]}
-        return Composite(entries, self.released_with)
-
     def _judge(self, name: str, verdict: Verdict, prompt: Prompt) -> float:
         try:
             value = float(self.terms[name](verdict, prompt))
@@ -86,3 +78,17 @@ class Composite:
                 f"reward.terms.{name} gave {value} for prompt {prompt.id}. Completion: {verdict.text!r:.200}"
             )
         return value
+
+
+def knowing(reward: Reward, types: Sequence[str]) -> Reward:
+    """Return a reward with all defect types of a data set told to the terms that want to know them.
+
+    A reward that is no `Composite` stays as it is.
+    """
+    if not isinstance(reward, Composite):
+        return reward
+    entries = {}
+    for name, term in reward.terms.items():
+        told = getattr(term, "knowing", None)
+        entries[name] = {"term": told(types) if told else term, "weight": reward.weights[name]}
+    return Composite(entries, reward.released_with)

@@ -229,7 +229,8 @@ def test_the_embedded_model_keeps_no_calibration(
     assert "model.path=tiny: the embedded model is a part of the installed program" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="keeps no calibration; give the export of a run"):
         calibration.home(str(tiny.folder()))
-    assert not (tiny.folder() / NAME).exists()
+    assert (card := read_card(tiny.folder())) is not None
+    assert card.calibration is None
 
 
 def test_a_checkpoint_of_the_hub_keeps_no_calibration(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from adfm.rewards.composite import Composite
+from adfm.rewards.composite import Composite, knowing
 from adfm.rewards.examples import judged
 from adfm.rewards.explanation import DefectType, Place
 
@@ -38,7 +38,8 @@ def test_a_type_that_is_not_known_is_not_paid() -> None:
 def test_a_reward_tells_its_terms_the_types_of_the_data_set() -> None:
     silent, own = DefectType(), DefectType(types=["hole"])
     terms = {"silent": {"term": silent, "weight": 2.0}, "own": {"term": own}, "place": {"term": Place()}}
-    told = Composite(terms, released_with="three_stage").knowing(TYPES)
+    told = knowing(Composite(terms, released_with="three_stage"), TYPES)
+    assert isinstance(told, Composite)
     assert told.terms == {"silent": DefectType(types=TYPES), "own": own, "place": Place()}
     assert (told.weights, told.released_with) == ({"silent": 2.0, "own": 1.0, "place": 1.0}, "three_stage")
     verdict, prompt = judged(stages={"think": "A scratch or a hole."}, defect_type="scratch")
