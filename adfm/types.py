@@ -214,8 +214,20 @@ class Verdict:
     """In original pixels."""
     box_spans: tuple[tuple[Span, Span, Span, Span], ...] = ()
     """Where the four numbers of each written box stand in `text`; empty for a verdict that was not read from a text."""
+    settled: Mapping[str, int] = field(default_factory=dict)
+    """What a template `provides`, to the length of the beginning of `text` that settles it, whatever follows. What is
+    not here may hang on the whole text."""
     reasons: tuple[str, ...] = ()
     """Codes of what could not be read: `no_answer`, `bad_box`, ... Empty when everything was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A term's part of a group's total, and from where on nothing changes it."""
+
+    weighted: Float[np.ndarray, " completion"]
+    characters: tuple[int, ...]
+    """How much of each completion settles it, whatever follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +236,8 @@ class Rewards:
 
     terms: Mapping[str, Float[np.ndarray, " completion"]]
     total: Float[np.ndarray, " completion"]
+    settled: Mapping[str, Settled] = field(default_factory=dict)
+    """Terms that hang on a beginning of each completion only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +276,7 @@ class Template(Protocol):
 
     name: str
     provides: frozenset[str]
-    """Which fields of a verdict can vary under this template: stages, `reasoning_letter`, `boxes`."""
+    """What can vary under this template: stages, `reasoning_letter`, `explanation`, `boxes`."""
 
     def ask(self, sample: Sample, frames: Frames) -> Prompt:
         """Make the prompt for a sample; the same sample gives the same prompt."""
@@ -287,7 +301,7 @@ class Template(Protocol):
 
 @runtime_checkable
 class Term(Protocol):
-    """One named reward. `needs` names the fields of a verdict it judges; they must be in the template's `provides`."""
+    """One named reward. `needs` names all of a verdict that it judges; it must be in the template's `provides`."""
 
     needs: frozenset[str]
 

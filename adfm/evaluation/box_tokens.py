@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 
+from adfm.models.token_places import TokenPlaces
 from adfm.models.vlm import VLM
 from adfm.types import Completion, Span, Verdict
 
@@ -17,20 +16,10 @@ def box_confidences(vlm: VLM, completion: Completion, verdict: Verdict) -> tuple
 
     `verdict` is how a template read `completion`. A token that holds a part of several numbers counts once.
     """
-    ids = completion.token_ids.tolist()
-
-    @cache
-    def length(count: int) -> int:
-        return len(vlm.decode(ids[:count]))
-
-    def tokens(span: Span) -> range:
-        """Tokens that reach into a span: from the one that ends behind its start to the one that reaches its end."""
-        first = bisect_right(range(1, len(ids) + 1), span[0], key=length)
-        last = bisect_right(range(1, len(ids) + 1), span[1] - 1, key=length)
-        return range(first, last + 1)
+    tokens = TokenPlaces(completion.token_ids, vlm.decode)
 
     def confidence(spans: Sequence[Span]) -> float:
-        places = sorted({place for span in spans for place in tokens(span)})
+        places = sorted({place for span in spans for place in tokens.of(span)})
         return float(np.exp(completion.sampler_logprob[places].mean(dtype=np.float64)))
 
     return tuple(confidence(spans) for spans in verdict.box_spans)

@@ -2,9 +2,9 @@
 
 The loss of one step, summed over every completion of every rank, is
 
-    - sum_t  w_t [ min(rho_t A, clip(rho_t, 1 - epsilon_low, 1 + epsilon_high) A) - beta k3_t ]
+    - sum_t  w_t [ min(rho_t A_t, clip(rho_t, 1 - epsilon_low, 1 + epsilon_high) A_t) - beta k3_t ]
 
-with rho = exp(logprob - old logprob), A the advantage of t's completion, k3 = exp(d) - d - 1 with d =
+with rho = exp(logprob - old logprob), A_t the advantage of t (see `adfm.grpo.credit`), k3 = exp(d) - d - 1 with d =
 reference_logprob - logprob (Schulman's estimator), and w_t the variant's weight. The sum is exact however a step is
 cut into packed rows, for w_t holds the denominator of the whole step.
 """
@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from adfm.grpo.credit import Credit, WholeCompletion, centred
 from adfm.grpo.logprob import TokenScores
 from adfm.grpo.packing import PackedGroups
 
@@ -29,7 +30,7 @@ class Row:
     """A packed row with what the loss needs of it."""
 
     packed: PackedGroups
-    advantage: Float[Tensor, " completion"]
+    advantage: Float[Tensor, " target"]
     trained: Bool[Tensor, " completion"]
     """False for completions that count in the denominator but teach nothing."""
     sampler_logprob: Float[Tensor, " target"]
@@ -61,6 +62,8 @@ class Clipped(ABC):
     """Leave out groups whose rewards are all equal even where beta would still pull on them."""
     mask_truncated: bool = False
     """Truncated completions teach nothing, but stay in the denominator."""
+    credit: Credit = field(default_factory=WholeCompletion)
+    """Which tokens answer for what a completion earned."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers that no run can mean."""
@@ -79,8 +82,12 @@ class Clipped(ABC):
         return self.beta == 0 or self.skip_equal_groups
 
     @abstractmethod
+    def scale(self, rewards: Float[np.ndarray, " completion"]) -> float:
+        """Give what a group's centred rewards are divided by."""
+
     def advantages(self, rewards: Float[np.ndarray, " completion"]) -> Float[np.ndarray, " completion"]:
-        """Turn a group's rewards into advantages."""
+        """Turn a group's rewards into the advantages of its completions."""
+        return centred(rewards) / self.scale(rewards)
 
     @abstractmethod
     def weights(self, row: Row) -> Float[Tensor, " target"]:
@@ -88,8 +95,7 @@ class Clipped(ABC):
 
     def loss(self, scores: TokenScores, old_logprob: Tensor, reference_logprob: Tensor | None, row: Row) -> Loss:
         """Compute a row's share of the step's loss."""
-        targets = row.packed.completion_of_target
-        advantage = row.advantage[targets]
+        advantage = row.advantage
         ratio = (scores.logprob - old_logprob).exp()
         clipped = ratio.clamp(1 - self.epsilon_low, 1 + self.epsilon_high)
         gain = torch.minimum(ratio * advantage, clipped * advantage)
@@ -98,7 +104,7 @@ class Clipped(ABC):
             difference = reference_logprob - scores.logprob
             kl = difference.exp() - difference - 1
             gain = gain - self.beta * kl
-        value = -(self.weights(row) * row.trained[targets] * gain).sum()
+        value = -(self.weights(row) * row.trained[row.packed.completion_of_target] * gain).sum()
         outside = ((ratio < 1 - self.epsilon_low) & (advantage < 0)) | (
             (ratio > 1 + self.epsilon_high) & (advantage > 0)
         )
@@ -108,7 +114,7 @@ class Clipped(ABC):
             "entropy": float(scores.entropy.sum()),
             "clipped": float(outside.sum()),
             "logprob_gap": float((old_logprob - row.sampler_logprob).abs().sum()),
-            "targets": float(len(targets)),
+            "targets": float(len(gain)),
         }
         return Loss(value, sums)
 
@@ -121,13 +127,13 @@ class GRPO(Clipped):
     mean over tokens.
     """
 
-    def advantages(self, rewards: Float[np.ndarray, " completion"]) -> Float[np.ndarray, " completion"]:
-        """Standardize the group's rewards.
+    def scale(self, rewards: Float[np.ndarray, " completion"]) -> float:
+        """Give the group's standard deviation.
 
         >>> GRPO().advantages(np.array([0.0, 1.0, 1.0, 2.0])).round(3).tolist()
         [-1.225, 0.0, 0.0, 1.225]
         """
-        return (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-4)
+        return float(rewards.std(ddof=1)) + 1e-4
 
     def weights(self, row: Row) -> Float[Tensor, " target"]:
         """Weigh a token by 1 / (tokens of its completion x completions of the step)."""
@@ -146,13 +152,13 @@ class DrGRPO(Clipped):
     length_scale: float = 256.0
     """Stands for a completion's length."""
 
-    def advantages(self, rewards: Float[np.ndarray, " completion"]) -> Float[np.ndarray, " completion"]:
-        """Center the group's rewards.
+    def scale(self, rewards: Float[np.ndarray, " completion"]) -> float:
+        """Give 1: rewards are centred, and stay in their units.
 
         >>> DrGRPO().advantages(np.array([0.0, 1.0, 1.0, 2.0])).tolist()
         [-1.0, 0.0, 0.0, 1.0]
         """
-        return rewards - rewards.mean()
+        return 1.0
 
     def weights(self, row: Row) -> Float[Tensor, " target"]:
         """Weigh every token alike."""

@@ -51,13 +51,15 @@ class RowMaker:
         """Complete a pack; groups that are in none only count in `completions_in_step`."""
         members = [groups[item.tag] for item in pack.packed.items]
         completions = [completion for group in members for completion in group.completions]
-        advantages = np.concatenate([self.objective.advantages(group.rewards.total) for group in members])
-        masked = self.objective.mask_truncated
-        trained = [pack.teaches and not (completion.truncated and masked) for completion in completions]
+        objective = self.objective
+        shared = [credit for group in members for credit in objective.credit(group, objective.scale, self.vlm.decode)]
+        trained = [
+            pack.teaches and not (completion.truncated and objective.mask_truncated) for completion in completions
+        ]
         device = pack.packed.targets.device
         return Row(
             packed=pack.packed,
-            advantage=torch.tensor(advantages, dtype=torch.float32, device=device),
+            advantage=torch.tensor(np.concatenate(shared), dtype=torch.float32, device=device),
             trained=torch.tensor(trained, device=device),
             sampler_logprob=torch.from_numpy(
                 np.concatenate([completion.sampler_logprob for completion in completions])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adfm.reasoning.parse import WrittenBox
 from adfm.types import Prompt, Verdict
@@ -39,6 +39,13 @@ class Layout:
     boxes: str | None
     """The stage that boxes are read from."""
 
+    @property
+    def provides(self) -> dict[str, tuple[str, ...]]:
+        """What of a verdict can vary, and which stages it is read from."""
+        read_from = {stage: (stage,) for stage in self.tags}
+        read_from |= {"reasoning_letter": self.reasoning, "explanation": self.reasoning}
+        return read_from if self.boxes is None else read_from | {"boxes": (self.boxes,)}
+
     def wrap(self, stage: str, text: str) -> str:
         """Put a stage's text between its tags."""
         return f"<{self.tags[stage]}>{text}</{self.tags[stage]}>"
@@ -57,6 +64,7 @@ class Findings:
     answer_letter: str | None = None
     boxes: tuple[WrittenBox, ...] = ()
     reasons: tuple[str, ...] = ()
+    settled: Mapping[str, int] = field(default_factory=dict)
 
     def verdict(self, text: str, prompt: Prompt) -> Verdict:
         """Close the reading: say what the letter means for this prompt and take the boxes to original pixels."""
@@ -70,5 +78,6 @@ class Findings:
             boxes_written=written,
             boxes=prompt.frame.original(written),
             box_spans=tuple(found.spans for found in self.boxes),
+            settled=self.settled,
             reasons=tuple(dict.fromkeys(self.reasons)),
         )

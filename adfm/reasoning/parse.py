@@ -37,6 +37,8 @@ class Section(NamedTuple):
     """`no`, `repeated` or `misplaced`; None if the stage was read."""
     start: int = 0
     """Where `text` begins in the whole text."""
+    end: int = 0
+    """Behind the tag that closes it."""
 
 
 class WrittenBox(NamedTuple):
@@ -55,7 +57,7 @@ def sections(text: str, tags: Mapping[str, str]) -> dict[str, Section]:
         tags: stage name to tag, in the order in which the stages should stand. Tags are compared without case.
 
     >>> sections("<think>hm</think><answer>a</answer>", {"think": "think", "answer": "answer"})["answer"]
-    Section(text='a', trouble=None, start=25)
+    Section(text='a', trouble=None, start=25, end=35)
     """
     stage_of = {tag.lower(): stage for stage, tag in tags.items()}
     names = "|".join(re.escape(tag) for tag in tags.values())
@@ -73,7 +75,7 @@ def sections(text: str, tags: Mapping[str, str]) -> dict[str, Section]:
         else:
             start, end = opening[0].end(), closing[0].start()
             start += len(text[start:end]) - len(text[start:end].lstrip())
-            result[stage] = Section(text[start:end].rstrip(), None, start)
+            result[stage] = Section(text[start:end].rstrip(), None, start, closing[0].end())
         free_from = max([free_from, *(tag.end() for tag in closing)])
     return result
 

@@ -37,6 +37,10 @@ class Strict:
             findings.boxes = tuple(found for found in written if possible(found.box, prompt.frame))
             reasons += ["bad_box"] * bad + ["impossible_box"] * (len(findings.boxes) < len(written))
         findings.reasons = tuple(reasons)
+        if not any(section.trouble for section in sections.values()):  # else what follows could mend or break the form
+            findings.settled = {
+                name: max(sections[stage].end for stage in stages) for name, stages in self.layout.provides.items()
+            }
         return findings.verdict(text, prompt)
 
 

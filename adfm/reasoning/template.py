@@ -88,7 +88,7 @@ class StagedTemplate(ABC):
         )
         self.reading = reading
         self._reading = {"strict": Strict, "released": self.released}[reading](self.layout)
-        self.provides = frozenset({*self.stages, "reasoning_letter"} | ({"boxes"} if self.boxes else set()))
+        self.provides = frozenset(self.layout.provides)
 
     def ask(self, sample: Sample, frames: Frames) -> Prompt:
         """Make the prompt for a sample; the same sample gives the same prompt.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from adfm.errors import AdfmError
-from adfm.types import Prompt, Reward, Rewards, Term, Verdict
+from adfm.types import Prompt, Reward, Rewards, Settled, Term, Verdict
 
 
 class RewardError(AdfmError):
@@ -48,8 +48,14 @@ class Composite:
             RewardError: a term raised, or gave NaN, infinity or no number; the message names the term and the prompt.
         """
         values = {name: np.array([self._judge(name, verdict, prompt) for verdict in verdicts]) for name in self.terms}
-        total = sum((self.weights[name] * value for name, value in values.items()), start=np.zeros(len(verdicts)))
-        return Rewards(terms=values, total=total)
+        weighted = {name: self.weights[name] * value for name, value in values.items()}
+        total = sum(weighted.values(), start=np.zeros(len(verdicts)))
+        settled = {
+            name: Settled(weighted=weighted[name], characters=_characters(needs, verdicts))
+            for name, term in self.terms.items()
+            if (needs := getattr(term, "needs", None))
+        }
+        return Rewards(terms=values, total=total, settled=settled)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -78,6 +84,11 @@ class Composite:
                 f"reward.terms.{name} gave {value} for prompt {prompt.id}. Completion: {verdict.text!r:.200}"
             )
         return value
+
+
+def _characters(needs: Collection[str], verdicts: Sequence[Verdict]) -> tuple[int, ...]:
+    """Return how much of each completion settles all that a term needs."""
+    return tuple(max(verdict.settled.get(need, len(verdict.text)) for need in needs) for verdict in verdicts)
 
 
 def knowing(reward: Reward, types: Sequence[str]) -> Reward:

@@ -32,7 +32,7 @@ class DefectType:
 
     types: Collection[str] = ()
     """In plain words; none takes those of the data set, where one is known."""
-    needs: ClassVar[frozenset[str]] = frozenset({"think"})
+    needs: ClassVar[frozenset[str]] = frozenset({"explanation"})
 
     def __call__(self, verdict: Verdict, prompt: Prompt) -> float:
         """Judge one verdict."""
@@ -65,7 +65,7 @@ class Place:
     [1.0, 0.667, 0.0]
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"think"})
+    needs: ClassVar[frozenset[str]] = frozenset({"explanation"})
 
     def __call__(self, verdict: Verdict, prompt: Prompt) -> float:
         """Judge one verdict."""

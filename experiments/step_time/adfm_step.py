@@ -184,7 +184,7 @@ class AdfmStep:
         packed = pack_row(items, device)
         return Row(
             packed=packed,
-            advantage=torch.tensor(advantages, dtype=torch.float32, device=device),
+            advantage=torch.tensor(advantages, dtype=torch.float32, device=device)[packed.completion_of_target],
             trained=torch.ones(len(advantages), dtype=torch.bool, device=device),
             sampler_logprob=torch.zeros(len(packed.targets), device=device),
             completions_in_step=len(advantages),

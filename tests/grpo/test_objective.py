@@ -26,7 +26,7 @@ def row(
     packed = pack_row([PackItem(encoded=encoded, completions=tuple(torch.zeros(n, dtype=torch.long) for n in lengths))])
     return Row(
         packed=packed,
-        advantage=torch.tensor(advantage),
+        advantage=torch.tensor(advantage).repeat_interleave(torch.tensor(lengths)),
         trained=torch.tensor(trained or [True] * len(advantage)),
         sampler_logprob=torch.zeros(sum(lengths)),
         completions_in_step=completions_in_step or len(advantage),

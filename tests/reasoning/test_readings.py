@@ -50,6 +50,35 @@ def test_reading_never_raises_and_never_gives_a_number_that_is_not_finite(option
     assert verdict.anomalous == prompt.choices.get(verdict.answer_letter or "")
 
 
+@pytest.mark.parametrize("option", TEMPLATES)
+@settings(deadline=None)
+@given(st.lists(PIECES, max_size=3).map("".join), st.lists(PIECES, max_size=3).map("".join), HOSTILE)
+def test_what_is_settled_does_not_change_with_what_follows(option, one, other, end):
+    made, prompt = BUILT[option, "strict"]
+    text = made.layout.compose({stage: f"{one} so the answer is A." for stage in made.stages} | {"answer": "A"})
+    verdict = made.read(text, prompt)
+    for name, characters in verdict.settled.items():
+        assert text[:characters].endswith(">")
+        rest = text[characters:].replace(one or "\0", other)
+        for follows in (rest, rest + end, end):
+            again = made.read(text[:characters] + follows, prompt)
+            if again.settled:  # else its form is broken
+                assert again.settled[name] == characters
+                assert again.boxes == verdict.boxes or name != "boxes"
+                assert name not in verdict.stages or again.stages[name] == verdict.stages[name]
+
+
+def test_what_settles_a_completion_of_three_stages():
+    made, prompt = BUILT["three_stage", "strict"]
+    text = "<think>[1, 2, 30, 40]</think><rethink>A hole, so the answer is a.</rethink><answer>a</answer>"
+    settled = {name: text[:characters] for name, characters in made.read(text, prompt).settled.items()}
+    assert settled["think"] == settled["boxes"] == "<think>[1, 2, 30, 40]</think>"
+    assert settled["rethink"] == settled["explanation"] == settled["reasoning_letter"] == text[: text.index("<answer>")]
+    assert settled["answer"] == text
+    assert not made.read(text.replace("</rethink>", ""), prompt).settled
+    assert not BUILT["three_stage", "released"][0].read(text, prompt).settled
+
+
 @pytest.mark.parametrize(("option", "reading"), BUILT)
 @pytest.mark.parametrize(
     "piece", ["<think>", "<think></think>", "</think> <answer>", "[1,2,3,", "[" + " " * 50, "A ", "9", " "]

@@ -31,9 +31,10 @@ def test_the_same_sample_gives_the_same_prompt(option):
 
 
 def test_what_can_vary_is_said():
-    assert template("single_stage").provides == {"think", "answer", "reasoning_letter"}
-    assert template("single_stage_boxes").provides == {"think", "answer", "location", "reasoning_letter", "boxes"}
-    assert template("three_stage").provides == {"think", "rethink", "answer", "reasoning_letter", "boxes"}
+    assert template("single_stage").provides == {"think", "answer", "reasoning_letter", "explanation"}
+    stages = {"think", "answer", "reasoning_letter", "explanation", "boxes"}
+    assert template("single_stage_boxes").provides == stages | {"location"}
+    assert template("three_stage").provides == stages | {"rethink"}
 
 
 @pytest.mark.parametrize("option", ["single_stage_boxes", "three_stage"])

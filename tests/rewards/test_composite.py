@@ -3,12 +3,13 @@ from __future__ import annotations
 import math
 from functools import partial
 from inspect import signature
+from random import Random
 
 import numpy as np
 import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
-from reading_support import REWARDS, node, reward
+from reading_support import REWARDS, asked, node, reward
 
 from adfm.rewards.composite import Composite, RewardError
 from adfm.rewards.examples import judged
@@ -32,6 +33,23 @@ def test_terms_are_kept_apart_and_added_by_weight():
     assert earned.total.tolist() == [2.0, 1.0, 2.0]
     assert earned.total.dtype == np.float64
     assert composite.needs == frozenset()
+
+
+def test_a_term_is_settled_with_the_last_of_what_it_needs():
+    made, prompt = asked("three_stage")
+    text = made.reference(prompt, Random(0))
+    cut = text[: text.index("<answer>")]
+    earned = reward("fine_grained_explained")([made.read(text, prompt), made.read(cut, prompt)], prompt)
+    ends = {name: list(settled.characters) for name, settled in earned.settled.items()}
+    rethought, boxes = len(cut), text.index("</think>") + len("</think>")
+    assert ends == {
+        "classification": [len(text), len(cut)],
+        "localization": [boxes, len(cut)],
+        "format": [len(text), len(cut)],
+        "defect_type": [rethought, len(cut)],
+        "place": [rethought, len(cut)],
+    }
+    assert earned.settled["localization"].weighted.tolist() == (2 * earned.terms["localization"]).tolist()
 
 
 def test_no_verdicts_and_no_terms_are_no_special_cases():
@@ -69,7 +87,7 @@ def test_the_best_is_that_of_the_terms_that_say_it():
 def test_shipped_rewards_know_what_they_need_and_read(option):
     composite = reward(option)
     assert composite.released_with in ("single_stage", "three_stage")
-    assert composite.needs <= {"answer", "reasoning_letter", "boxes", "think"}
+    assert composite.needs <= {"answer", "reasoning_letter", "explanation", "boxes", "think"}
 
 
 @pytest.mark.parametrize("option", ["roam", "fine_grained"])
