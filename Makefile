@@ -58,9 +58,10 @@ golden: $(INSTALLED) ## compose the golden config again; read the difference bef
 	$(BIN)/python -m adfm.train model=qwen3b reward=fine_grained --cfg job --resolve > tests/golden/train.yaml
 	git diff --stat tests/golden/train.yaml
 
-tiny: $(INSTALLED) ## rebuild the embedded model from its two recipes: two hours
+tiny: $(INSTALLED) ## rebuild the embedded model from its three recipes: three hours
 	$(BIN)/python -m adfm.coldstart recipe=tiny $(ARGS)
 	$(BIN)/python -m adfm.coldstart recipe=tiny_continued $(ARGS)
+	$(BIN)/python -m adfm.coldstart recipe=tiny_annealed $(ARGS)
 
 bench: $(BENCHED) ## time steps of adfm against TRL, or what ARGS says (--help tells all)
 	$(BIN)/python experiments/step_time/bench.py $(ARGS)
