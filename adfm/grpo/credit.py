@@ -50,7 +50,8 @@ class WholeCompletion:
 class UntilSettled:
     """A token is credited with a term only as long as the term can still change.
 
-    Where none is settled yet a token has the advantage of its completion. All are divided by one scale, that of the
+    Where none is settled yet a token has the advantage of its completion; a completion whose form is broken, and
+    a released reading, settle nothing before the end. All are divided by one scale, that of the
     total, or of a single term where that is larger: terms that cancel each other out would else be blown up.
     """
 

@@ -1,6 +1,7 @@
 """Rewards of what the explanation says: which defect it is, and where. No published method pays these.
 
-Without them GRPO lets the words decay while boxes and answer improve (experiments/first_light).
+Where every token is credited with everything (`objective/credit=whole_completion`) the words decay without them while
+boxes and answer improve (experiments/first_light).
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@
 
 Synthetic images of 224 x 224 pixels, shown to the tower at 112, 168 and 224; and towers of three widths at 112. One
 factor at a time from the embedded model's shape. Each cell is kept in `runs/embedded_model_size` and not trained again;
-the table goes to `size.csv` beside this file.
+the table of those that are done goes to `size.csv` beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 from itertools import product
 from pathlib import Path
@@ -86,10 +87,11 @@ def main() -> None:
         row = json.loads(path.read_text())
         rows.append({name: f"{row[name]:.3f}" if isinstance(row[name], float) else row[name] for name in COLUMNS})
         print(rows[-1])
-    with (Path(__file__).parent / "size.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+        write_whole(Path(__file__).parent / "size.csv", table.getvalue())
 
 
 if __name__ == "__main__":
