@@ -39,32 +39,37 @@ class WholeCompletion:
 
     def __call__(self, group: Group, scale: Scale, decode: Decode) -> list[Float[np.ndarray, " _"]]:
         """Return the advantages of the tokens of each completion."""
-        advantages = centred(group.rewards.total) / scale(group.rewards.total)
-        return [
-            np.full(len(completion.token_ids), advantage)
-            for completion, advantage in zip(group.completions, advantages, strict=True)
-        ]
+        return _on_every_token(group, scale(group.rewards.total))
 
 
 @dataclass(frozen=True, slots=True)
 class UntilSettled:
     """A token is credited with a term only as long as the term can still change.
 
-    Where none is settled yet a token has the advantage of its completion; a completion whose form is broken, and
-    a released reading, settle nothing before the end. All are divided by one scale, that of the
-    total, or of a single term where that is larger: terms that cancel each other out would else be blown up.
+    Where none is settled yet a token has the advantage of its completion; a completion whose form is broken, and a
+    released reading, settle nothing before the end. All are divided by one scale, that of the total, or of a single
+    term where that is larger: terms that cancel each other out would else be blown up.
     """
 
     def __call__(self, group: Group, scale: Scale, decode: Decode) -> list[Float[np.ndarray, " _"]]:
         """Return the advantages of the tokens of each completion."""
         total, terms = group.rewards.total, group.rewards.settled.values()
         divisor = max(scale(earned) for earned in (total, *(term.weighted for term in terms)))
-        shared = WholeCompletion()(group, lambda _: divisor, decode)
+        shared = _on_every_token(group, divisor)
         for index, completion in enumerate(group.completions):
             places = TokenPlaces(completion.token_ids, decode)
             for term in terms:
                 shared[index][places.until(term.characters[index]) :] -= centred(term.weighted)[index] / divisor
         return shared
+
+
+def _on_every_token(group: Group, divisor: float) -> list[Float[np.ndarray, " _"]]:
+    """Give every token the whole advantage of its completion."""
+    advantages = centred(group.rewards.total) / divisor
+    return [
+        np.full(len(completion.token_ids), advantage)
+        for completion, advantage in zip(group.completions, advantages, strict=True)
+    ]
 
 
 def centred(rewards: Float[np.ndarray, " completion"]) -> Float[np.ndarray, " completion"]:
