@@ -56,10 +56,14 @@ class UntilSettled:
         total, terms = group.rewards.total, group.rewards.settled.values()
         divisor = max(scale(earned) for earned in (total, *(term.weighted for term in terms)))
         shared = _on_every_token(group, divisor)
-        for index, completion in enumerate(group.completions):
-            places = TokenPlaces(completion.token_ids, decode)
-            for term in terms:
-                shared[index][places.until(term.characters[index]) :] -= centred(term.weighted)[index] / divisor
+        places = [TokenPlaces(completion.token_ids, decode) for completion in group.completions]
+        for term in terms:
+            advantages = centred(term.weighted) / divisor
+            if advantages.any():  # a term that pays all alike needs no places
+                for tokens, place, characters, advantage in zip(
+                    shared, places, term.characters, advantages, strict=True
+                ):
+                    tokens[place.until(characters) :] -= advantage
         return shared
 
 
