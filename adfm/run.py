@@ -137,6 +137,7 @@ def train(folder: RunFolder) -> dict[str, float]:
         deepspeed=OmegaConf.to_container(config.engine.deepspeed, resolve=True),  # type: ignore[arg-type]  # a mapping by the schema
         dtype=vlm.dtype,
         total_steps=config.steps * objective.num_iterations,
+        average=build(config.optimizer.average) if config.optimizer.average else None,
         device=ranks.device,
     )
     validation = validation_of(config, folder, dataset, vlm, engine, template, reward)
@@ -177,7 +178,7 @@ def train(folder: RunFolder) -> dict[str, float]:
         callbacks=callbacks,
         steps=config.steps,
     )
-    with engine.gathered():
+    with engine.averaged():
         if engine.rank == 0:
             vlm.save(folder.path / "export" / "last", card=validation.card)
             if config.checkpoint.merged:

@@ -57,7 +57,7 @@ class Validation:
         """Return the metrics as `val/<name>`; nothing where it is not time to look."""
         if step % self.every and step != self.steps:
             return {}
-        with self.engine.gathered():
+        with self.engine.averaged():
             mine = runner.evaluate(
                 self.vlm,
                 self.template,

@@ -77,11 +77,12 @@ def test_train_says_complete_extends_and_starts_again(tmp_path: Path) -> None:
     assert [line["step"] for line in steps(run)] == [0, 1, 2]
 
 
-def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choices", [(), ("optimizer/average=polynomial",)])
+def test_a_killed_run_resumes_to_the_same_numbers_and_weights(tmp_path: Path, choices: tuple[str, ...]) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    command = [*SMALL, "steps=6", "evaluate.at_end=false"]
+    command = [*SMALL, "steps=6", "evaluate.at_end=false", *choices]
     adfm("adfm.train", *command, cwd=whole)
     process = subprocess.Popen([sys.executable, "-m", "adfm.train", *command], cwd=killed, start_new_session=True)
     deadline = time.monotonic() + 300
@@ -95,6 +96,8 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
     said = adfm("adfm.train", *command, cwd=killed)
     assert "resuming" in said
     assert steps(only_run(killed)) == steps(only_run(whole))
+    exported = [(only_run(cwd) / "export" / "last" / "model.safetensors").read_bytes() for cwd in (whole, killed)]
+    assert exported[0] == exported[1]
 
 
 def test_two_methods_sweep_into_four_cells_and_a_table(tmp_path: Path, repository: Path) -> None:

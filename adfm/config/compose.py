@@ -168,7 +168,7 @@ def _term_problems(plain: dict[str, Any]) -> list[str]:
 def _construction_problems(config: DictConfig) -> list[str]:
     """Build what is cheap to build, so that ranges which only a constructor knows count too."""
     built, found = {}, []
-    for path in ("reasoning", "reward", "objective", "optimizer.schedule"):
+    for path in ("reasoning", "reward", "objective", "optimizer.schedule", "optimizer.average"):
         node = OmegaConf.select(config, path)
         if node is None:
             continue

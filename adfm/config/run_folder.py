@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ NOT_IDENTITY = (
     *("model.learning_rate", "model.warmup_steps", "model.steps", "model.prompts_per_step", "model.completion_tokens"),
 )
 """Config paths that do not enter a run's identity; * stands for every key."""
+CAME_LATER = ("sampling", "optimizer.average")
+"""Choices that runs once did not have; null, which is what they all did, does not enter it either."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,11 @@ def identity(config: Mapping[str, Any], checkpoint_hash: str, data_fingerprint: 
     science = deepcopy(dict(config))
     for path in NOT_IDENTITY:
         _drop(science, path.split("."))
-    if science.get("sampling") is None:  # what every run did before there was a choice
-        science.pop("sampling", None)
+    for path in CAME_LATER:
+        *nodes, name = path.split(".")
+        node = reduce(lambda above, key: above.get(key) or {}, nodes, science)
+        if node.get(name) is None:
+            node.pop(name, None)
     content = json.dumps([_canonical(science), checkpoint_hash, data_fingerprint], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 

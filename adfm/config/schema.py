@@ -155,6 +155,8 @@ class OptimizerConfig:
     """The learning rate's course over the steps."""
     max_grad_norm: float = 1.0
     """The gradient's norm is clipped to this; 0 leaves it as it is."""
+    average: Any = None
+    """The mean of the weights that is looked at and exported; None: the newest weights."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from adfm.errors import AdfmError, ConfigError
 from adfm.grpo import checkpoint, zero
+from adfm.grpo.average import Average, MeanWeights
 from adfm.grpo.distributed import Ranks
 from adfm.grpo.schedule import Schedule
 
@@ -36,6 +37,7 @@ class Engine(Ranks):
             the device and converted to `dtype`. Only parameters that require gradients are trained.
         optimizer: makes the torch optimizer from a list of parameters, for example `partial(AdamW, lr=1e-5)`.
         schedule: factor of the learning rate for each update.
+        average: what `averaged` gives; None for the newest weights.
         max_grad_norm: gradients with a larger norm are scaled down to it; 0 leaves them as they are.
         deepspeed: settings for DeepSpeed, of which `zero_optimization.stage` decides what is sharded.
         dtype: float32, or bfloat16 with float32 master weights. Micro-batches are added up in float32, except that
@@ -57,6 +59,7 @@ class Engine(Ranks):
         deepspeed: Mapping[str, Any],
         dtype: torch.dtype,
         total_steps: int,
+        average: Average | None = None,
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__(device)
@@ -74,6 +77,7 @@ class Engine(Ranks):
         self._root = zero.TensorsOnly(scorer)
         self._is_gathered = False
         self._deepspeed = zero.initialize(self._root, torch_optimizer, config, self.device)
+        self._mean = None if average is None else MeanWeights(average, trained)
         self._own_norm: Tensor | None = None
         if self.stage == 0 and dtype == torch.float32:  # where DeepSpeed clips but does not tell the norm
             torch_optimizer.register_step_pre_hook(lambda *_: self._clip(trained))
@@ -104,6 +108,8 @@ class Engine(Ranks):
         self._deepspeed.step()
         grad_norm = float(self._deepspeed.get_global_grad_norm() if self._own_norm is None else self._own_norm)
         _check_finite(grad_norm, step)
+        if self._mean is not None:
+            self._mean.add(step)
         return {"grad_norm": grad_norm, "learning_rate": self.learning_rates[0] * factor}
 
     @contextmanager
@@ -128,6 +134,21 @@ class Engine(Ranks):
             for module in training:
                 module.training = True
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Do as `gathered`, with the mean of the weights over the run so far where the engine keeps one.
+
+        This is the model that is looked at and exported. It cannot be entered inside `gathered`.
+        """
+        if self._mean is None:
+            with self.gathered():
+                yield
+            return
+        if self._is_gathered:
+            raise RuntimeError("averaged() inside gathered(): the newest weights are in use")
+        with self._mean.in_place(), self.gathered():
+            yield
+
     def save(self, folder: Path, state: Mapping[str, Any], *, keep: int = 1) -> Path:
         """Write weights, optimizer, random generators and each rank's `state` so that no crash can leave half of it.
 
@@ -145,6 +166,8 @@ class Engine(Ranks):
         self._deepspeed.save_checkpoint(str(folder), tag=written, save_latest=False, exclude_frozen_parameters=True)
         mine = {"state": dict(state), "random": checkpoint.random_state(self.device)}
         torch.save(mine, folder / written / f"rank-{self.rank}.pt")
+        if self._mean is not None and self._mean_rank == self.rank:
+            torch.save(self._mean.means, folder / written / f"mean-{self.rank}.pt")
         if self.rank == 0:
             (folder / written / IDENTITY).write_text(json.dumps(self._identity(), indent=1))
         self.barrier()
@@ -165,6 +188,9 @@ class Engine(Ranks):
         self._check_identity(newest)
         mine = torch.load(newest / f"rank-{self.rank}.pt", map_location="cpu", weights_only=False)
         self._deepspeed.load_checkpoint(str(folder), tag=newest.name, load_module_strict=False)
+        if self._mean is not None:
+            means = torch.load(newest / f"mean-{self._mean_rank}.pt", map_location=self.device, weights_only=True)
+            self._mean.means = means
         checkpoint.restore_random_state(mine["random"], self.device)
         return mine["state"]
 
@@ -180,6 +206,11 @@ class Engine(Ranks):
         if self.max_grad_norm > 0:
             nn.utils.clip_grads_with_norm_(trained, self.max_grad_norm, norm)
         self._own_norm = norm
+
+    @property
+    def _mean_rank(self) -> int:
+        """The rank that writes the mean this one reads: its own under ZeRO-3, for it is a shard, else the first."""
+        return self.rank if self.stage == 3 else 0
 
     def _identity(self) -> dict[str, Any]:
         """Say what must be the same for a checkpoint to fit."""

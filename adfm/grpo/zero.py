@@ -102,6 +102,20 @@ def whole_weights(engine: Any) -> Iterator[None]:
             del parameter_offload.FWD_MODULE_STACK[stack:]
 
 
+def held(parameter: nn.Parameter) -> torch.Tensor:
+    """Return what this rank holds of a parameter between steps: its shard under ZeRO-3, else all of it."""
+    return getattr(parameter, "ds_tensor", parameter.data)
+
+
+def release(parameters: Sequence[nn.Parameter]) -> None:
+    """Let go of what ZeRO-3 keeps whole beside the shards (small parameters), so that it is gathered anew."""
+    from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+    for parameter in parameters:
+        if getattr(parameter, "ds_status", None) == ZeroParamStatus.AVAILABLE:
+            parameter.partition()  # type: ignore[operator]  # DeepSpeed gives its parameters this method
+
+
 class TensorsOnly(nn.Module):
     """Hands a scorer's tensors to DeepSpeed as a tuple: it does not follow gradients through a dataclass."""
 

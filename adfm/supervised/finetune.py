@@ -15,6 +15,7 @@ from adfm.errors import ConfigError
 from adfm.evaluation import runner
 from adfm.evaluation.metrics import summary
 from adfm.evaluation.score import AnswerScore
+from adfm.grpo.average import Average
 from adfm.grpo.engine import Engine
 from adfm.grpo.logprob import Scorer
 from adfm.grpo.packing import PackedGroups, PackItem, pack
@@ -61,6 +62,7 @@ class Finetuning:
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Schedule,
         max_grad_norm: float,
+        average: Average | None,
         deepspeed: Mapping[str, Any],
         folder: Path,
         output: Path,
@@ -77,6 +79,7 @@ class Finetuning:
             optimizer: See `Engine`.
             schedule: See `Engine`.
             max_grad_norm: See `Engine`.
+            average: See `Engine`.
             deepspeed: See `Engine`.
             folder: For what is needed to resume.
             output: The exported checkpoint folder.
@@ -92,6 +95,7 @@ class Finetuning:
             optimizer=optimizer,
             schedule=schedule,
             max_grad_norm=max_grad_norm,
+            average=average,
             deepspeed=deepspeed,
             dtype=vlm.dtype,
             total_steps=self.steps,
@@ -116,11 +120,11 @@ class Finetuning:
             if step % self.report_every == 0:
                 told({"step": step, "seconds": time.monotonic() - started, **numbers})
             if step % self.measure_every == 0 or step == self.steps:
-                with engine.gathered():
+                with engine.averaged():
                     state["numbers"] = measure(vlm, templates, held_out)
                 told({"step": step, **state["numbers"]})
                 engine.save(folder, state)
-        with engine.gathered():
+        with engine.averaged():
             if engine.rank == 0:
                 vlm.save(output, **save)
         engine.close()

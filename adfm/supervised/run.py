@@ -84,6 +84,7 @@ class ColdStart:
             optimizer=build(self.config.optimizer.algorithm),
             schedule=build(self.config.optimizer.schedule),
             max_grad_norm=self.config.optimizer.max_grad_norm,
+            average=build(self.config.optimizer.average) if self.config.optimizer.average else None,
             deepspeed=OmegaConf.to_container(self.config.engine.deepspeed, resolve=True),
             folder=self.folder / "engine",
             output=output,

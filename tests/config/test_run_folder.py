@@ -88,6 +88,12 @@ def test_identity_changes_with_what_changes_the_result(path: str, value: object)
     assert identity(changed(path, value), "c", "d") != identity(CONFIG, "c", "d")
 
 
+@pytest.mark.parametrize("path", ["sampling", "optimizer.average"])
+def test_identity_is_that_of_runs_from_before_there_was_the_choice(path: str) -> None:
+    assert identity(changed(path, None), "c", "d") == identity(CONFIG, "c", "d")
+    assert identity(changed(path, {"power": 3.0}), "c", "d") != identity(CONFIG, "c", "d")
+
+
 def test_identity_holds_checkpoint_and_data() -> None:
     ids = {identity(CONFIG, "c", "d"), identity(CONFIG, "other", "d"), identity(CONFIG, "c", "other")}
     assert len(ids) == 3

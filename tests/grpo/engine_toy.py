@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from adfm.grpo.average import PolynomialDecay
 from adfm.grpo.engine import Engine
 from adfm.grpo.schedule import Constant, Linear
 
 TOKENS = torch.arange(22) % 11
 LEARNING_RATE = 0.1
 CLIP = 0.5
+AVERAGE = PolynomialDecay(power=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,15 @@ ADAMW = partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=0.1)
 
 
 def engine(
-    scorer: nn.Module, stage: int, *, dtype=torch.float32, optimizer=ADAMW, schedule=None, clip=CLIP, **zero
+    scorer: nn.Module,
+    stage: int,
+    *,
+    dtype=torch.float32,
+    optimizer=ADAMW,
+    schedule=None,
+    clip=CLIP,
+    average=None,
+    **zero,
 ) -> Engine:
     if stage == 3:
         zero.setdefault("stage3_param_persistence_threshold", 0)
@@ -70,6 +80,7 @@ def engine(
         deepspeed={"zero_optimization": {"stage": stage, **zero}},
         dtype=dtype,
         total_steps=8,
+        average=average,
         device="cpu",
     )
 
@@ -85,7 +96,16 @@ def update(it: Engine, batches: list[Tensor]) -> dict[str, float]:
 
 def weights(it: Engine, scorer: nn.Module) -> Tensor:
     with it.gathered():
-        return torch.cat([parameter.detach().float().flatten() for parameter in scorer.parameters()])
+        return flat(scorer)
+
+
+def mean_weights(it: Engine, scorer: nn.Module) -> Tensor:
+    with it.averaged():
+        return flat(scorer)
+
+
+def flat(scorer: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().float().flatten() for parameter in scorer.parameters()])
 
 
 def plain_torch(steps: int) -> tuple[list[float], nn.Module]:
@@ -110,24 +130,39 @@ def draws() -> list[float]:
 def interrupted(stage: int, folder: Path, mine: list[Tensor], **zero) -> bool:
     """Whether two updates, a checkpoint, and two updates by another process's engine equal four updates, to the bit."""
     scorer = Toy(dropout=0.2)
-    first = engine(scorer, stage, schedule=Linear(warmup_steps=3), **zero)
+    first = engine(scorer, stage, schedule=Linear(warmup_steps=3), average=AVERAGE, **zero)
     random.seed(first.rank)
     np.random.seed(first.rank)
     torch.manual_seed(first.rank)
     for _ in range(2):
         update(first, mine)
     first.save(folder, {"cursor": 7 + first.rank})
-    expected = [update(first, mine) for _ in range(2)], weights(first, scorer), draws()
+    updates, drawn = [update(first, mine) for _ in range(2)], draws()
+    expected = torch.cat([weights(first, scorer), mean_weights(first, scorer)])
 
     other = Toy(seed=5, dropout=0.2)
-    second = engine(other, stage, schedule=Linear(warmup_steps=3), **zero)
+    second = engine(other, stage, schedule=Linear(warmup_steps=3), average=AVERAGE, **zero)
     state = second.load(folder)
     if state != {"cursor": 7 + first.rank} or second.step != 2:
         return False
-    found = [update(second, mine) for _ in range(2)], weights(second, other), draws()
-    return (
-        expected[0] == found[0] and torch.equal(expected[1], found[1]) and expected[2] == found[2] and second.step == 4
-    )
+    again, redrawn = [update(second, mine) for _ in range(2)], draws()
+    found = torch.cat([weights(second, other), mean_weights(second, other)])
+    return (updates, drawn, 4) == (again, redrawn, second.step) and torch.equal(expected, found)
+
+
+def mean_is_by_hand(stage: int, mine: list[Tensor]) -> bool:
+    """Whether the mean of two updates is that of the weights, and training goes on from these, not from the mean.
+
+    Small weights stay whole beside their shards, as they do in a run.
+    """
+    scorer = Toy()
+    it = engine(scorer, stage, average=AVERAGE, **{"stage3_param_persistence_threshold": 100_000} if stage == 3 else {})
+    update(it, mine)
+    one = mean_weights(it, scorer)
+    update(it, mine)
+    mean = mean_weights(it, scorer)
+    two = weights(it, scorer)
+    return torch.allclose(mean, (one + 2 * two) / 3, atol=1e-6) and not torch.allclose(mean, two, atol=1e-3)
 
 
 def two_ranks(stage: int, folder: Path) -> dict:
@@ -144,8 +179,9 @@ def two_ranks(stage: int, folder: Path) -> dict:
         "weights": weights(it, scorer).tolist(),
         "gathered": ran[-1].logprob.tolist(),
         "resumed": interrupted(stage, folder, mine),
+        "mean": mean_is_by_hand(stage, mine),
         "sum": it.sum({"a": it.rank + 1.0, f"only {it.rank}": 2.0}),
-        "mean": it.mean({"a": float(it.rank)}, weight=1.0 + 2 * it.rank),
+        "mean of ranks": it.mean({"a": float(it.rank)}, weight=1.0 + 2 * it.rank),
         "max_count": it.max_count(5 - it.rank),
         "objects": it.gather_objects([f"{it.rank}{letter}" for letter in "ab"]),
         "from_rank_0": it.from_rank_0(it.rank),

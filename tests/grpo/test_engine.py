@@ -204,10 +204,15 @@ def test_two_ranks_resume_to_the_bit(two_ranks, stage):
     assert [rank[stage]["resumed"] for rank in two_ranks] == [True, True]
 
 
+@pytest.mark.parametrize("stage", ["0", "1", "2", "3"])
+def test_two_ranks_have_the_mean_of_the_weights_after_each_update(two_ranks, stage):
+    assert [rank[stage]["mean"] for rank in two_ranks] == [True, True]
+
+
 def test_numbers_meet_across_ranks(two_ranks):
     zero, one = (rank["0"] for rank in two_ranks)
     assert zero["sum"] == one["sum"] == {"a": 3.0, "only 0": 2.0, "only 1": 2.0}
-    assert zero["mean"] == one["mean"] == {"a": 0.75}
+    assert zero["mean of ranks"] == one["mean of ranks"] == {"a": 0.75}
     assert zero["max_count"] == one["max_count"] == 5
     assert (zero["objects"], one["objects"]) == (["0a", "0b", "1a", "1b"], [])
     assert zero["from_rank_0"] == one["from_rank_0"] == 0
