@@ -11,7 +11,7 @@ import torch
 from reading_support import FRAMES, reward, sample, template
 
 from adfm.grpo.collect import Collected
-from adfm.grpo.credit import Credit, UntilSettled, WholeCompletion
+from adfm.grpo.credit import Credit, PrefixBaseline, UntilSettled, WholeCompletion
 from adfm.grpo.objective import GRPO, DrGRPO
 from adfm.grpo.rows import RowMaker
 from adfm.models.vlm import VLM
@@ -62,10 +62,40 @@ def test_where_nothing_is_settled_every_token_has_its_completions_advantage() ->
     assert [one.tolist() for one in settled] == [pytest.approx(one.tolist()) for one in whole]
 
 
-def moments(credit: Credit) -> tuple[np.ndarray, float]:
-    """Mean and summed variance of the gradient for a policy of two tokens, over every group of two completions.
+def test_those_that_began_alike_are_compared_with_each_other_by_hand() -> None:
+    made = group(["abx", "aby", "aq", "z"], first=[0.0] * 4, second=[8.0, 4.0, 0.0, 0.0], until=[0] * 4)
+    one, two, three, four = (one.tolist() for one in PrefixBaseline(prior=1.0)(made, DrGRPO().scale, letters))
+    # behind `a` two others are left, who earned 4 and 0; behind `ab` one, who earned 4; three quarters of each
+    mean, after_a = 4 / 3, (4 + 0 + 4 / 3) / 3
+    assert one == pytest.approx([0.75 * (8 - base) for base in (mean, after_a, (4 + after_a) / 2)])
+    mean, after_a = 8 / 3, (8 + 0 + 8 / 3) / 3
+    assert two == pytest.approx([0.75 * (4 - base) for base in (mean, after_a, (8 + after_a) / 2)])
+    assert three == pytest.approx([0.75 * (0 - base) for base in (4, (8 + 4 + 4) / 3)])
+    assert four == pytest.approx([0.75 * (0 - 4)])
 
-    The policy writes `a` or `b`, then `x` or `y`; the first letter earns the settled term, both together the open one.
+
+def test_the_first_token_has_the_advantage_of_its_completion() -> None:
+    made = group(["abx", "aby", "aq", "z"], first=[0.0] * 4, second=[8.0, 4.0, 0.0, 1.0], until=[0] * 4)
+    whole = WholeCompletion()(made, GRPO().scale, letters)
+    shared = PrefixBaseline()(made, GRPO().scale, letters)
+    assert [one[0] for one in shared] == pytest.approx([one[0] for one in whole])
+
+
+def test_completions_that_are_the_same_word_for_word_have_no_advantage_over_each_other() -> None:
+    made = group(["abc", "abc"], first=[0.0] * 2, second=[1.0, 1.0], until=[0] * 2)
+    assert not np.concatenate(PrefixBaseline()(made, DrGRPO().scale, letters)).any()
+
+
+def test_a_prior_of_0_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"objective\.credit\.prior is 0; it must be above 0"):
+        PrefixBaseline(prior=0)
+
+
+def moments(credit: Credit, completions: int = 2, until: int = 1) -> tuple[np.ndarray, float]:
+    """Mean and summed variance of the gradient for a policy of two tokens, over every group of so many completions.
+
+    The policy writes `a` or `b`, then `x` or `y`; the first letter earns the term that is settled after `until`
+    letters, both together the open one.
     Its parameters are the logit of `b`, and that of `y` behind each of them.
     """
     chance = {"a": 0.3, "b": 0.7, "ax": 0.6, "ay": 0.4, "bx": 0.1, "by": 0.9}
@@ -79,9 +109,9 @@ def moments(credit: Credit) -> tuple[np.ndarray, float]:
         return np.stack([first, second])
 
     drawn, weights = [], []
-    for texts in product(earned, repeat=2):
+    for texts in product(earned, repeat=completions):
         rewards = [earned[text] for text in texts]
-        made = group(texts, [one for one, _ in rewards], [two for _, two in rewards], until=[1, 1])
+        made = group(texts, [one for one, _ in rewards], [two for _, two in rewards], until=[until] * completions)
         shared = credit(made, DrGRPO().scale, letters)
         drawn.append(sum(advantages @ gradients(text) for text, advantages in zip(texts, shared, strict=True)))
         weights.append(np.prod([chance[text[0]] * chance[text] for text in texts]))
@@ -94,6 +124,15 @@ def test_what_is_settled_takes_nothing_from_the_gradient_but_noise() -> None:
     assert np.abs(whole).min() > 0.01
     assert settled == pytest.approx(whole, abs=1e-12)
     assert settled_variance < 0.9 * whole_variance
+
+
+def test_a_baseline_of_the_others_that_began_alike_takes_nothing_from_the_gradient_but_noise() -> None:
+    (whole, whole_variance), (prefix, prefix_variance) = (
+        moments(credit, completions=4, until=2) for credit in (WholeCompletion(), PrefixBaseline())
+    )
+    assert np.abs(whole).min() > 0.01
+    assert prefix == pytest.approx(whole, abs=1e-12)
+    assert prefix_variance < 0.85 * whole_variance
 
 
 BOX = "<think>Look at [30, 40, 60, 70].</think>"
