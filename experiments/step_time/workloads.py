@@ -105,4 +105,5 @@ def overrides(
         f"objective.beta={beta}",
         f"prompts_per_step={workload.prompts}",
         "optimizer=adamw_constant",
+        "objective/credit=whole_completion",  # as TRL has it
     ]
