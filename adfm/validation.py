@@ -17,7 +17,10 @@ from adfm.types import Reward, Sample, Template
 
 
 class Validation:
-    """Greedy verdicts on the same validation samples every `every` steps, shared out over the ranks."""
+    """Greedy verdicts on the same validation samples every `every` steps, shared out over the ranks.
+
+    They are those of the mean of the weights where the engine keeps one; see `Engine.averaged`.
+    """
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ METRICS = {
 }
 """What can choose the best checkpoint; 1 where more is better, -1 where less is."""
 CHECKPOINTS = ("last", "best")
-"""What a run exports: its last step, and the look at the validation part with the best `evaluate.metric`."""
+"""What a run exports, as `optimizer.average` says: its last step, and the look with the best `evaluate.metric`."""
 DTYPES = ("bfloat16", "float32")
 LEAKS = ("error", "warn", "off")
 """What becomes of images that two parts of a data set share."""

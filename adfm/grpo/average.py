@@ -83,6 +83,10 @@ class MeanWeights:
         finally:
             self._copy(newest)
 
+    def restore(self, means: Sequence[Tensor]) -> None:
+        """Take up the means of a checkpoint, each to where its weights lie."""
+        self.means = [mean.to(held.device) for mean, held in zip(means, self._held(), strict=True)]
+
     @torch.no_grad()
     def _copy(self, values: Sequence[Tensor]) -> None:
         for held, value in zip(self._held(), values, strict=True):

@@ -189,8 +189,7 @@ class Engine(Ranks):
         mine = torch.load(newest / f"rank-{self.rank}.pt", map_location="cpu", weights_only=False)
         self._deepspeed.load_checkpoint(str(folder), tag=newest.name, load_module_strict=False)
         if self._mean is not None:
-            means = torch.load(newest / f"mean-{self._mean_rank}.pt", map_location=self.device, weights_only=True)
-            self._mean.means = means
+            self._mean.restore(torch.load(newest / f"mean-{self._mean_rank}.pt", map_location="cpu", weights_only=True))
         checkpoint.restore_random_state(mine["random"], self.device)
         return mine["state"]
 
