@@ -35,7 +35,7 @@ COMPLETIONS = Path(__file__).resolve().parents[1] / "golden" / "trajectory_compl
 SAMPLES, GROUP_SIZE, STEPS, PROMPTS_PER_STEP = 16, 4, 10, 4
 OVERRIDES = [
     *(f"dataset.train={SAMPLES}", "dataset.train_from=0", "dataset.val=2", "dataset.test=2"),
-    *("reward=fine_grained", "model.learning_rate=5.0e-5", "optimizer=adamw"),
+    *("reward=fine_grained", "model.learning_rate=5.0e-5"),
 ]
 KEPT = ("loss", "kl", "entropy", "grad_norm", "learning_rate", "reward/total_mean", "groups/without_spread")
 
