@@ -162,10 +162,9 @@ def identity(config: Mapping[str, Any], checkpoint_hash: str, data_fingerprint: 
     for path in NOT_IDENTITY:
         _drop(science, path.split("."))
     for path in CAME_LATER:
-        *nodes, name = path.split(".")
-        node = reduce(lambda above, key: above.get(key) or {}, nodes, science)
-        if node.get(name) is None:
-            node.pop(name, None)
+        keys = path.split(".")
+        if reduce(lambda node, key: (node or {}).get(key), keys, science) is None:
+            _drop(science, keys)
     content = json.dumps([_canonical(science), checkpoint_hash, data_fingerprint], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 

@@ -121,13 +121,13 @@ def shared_beginnings(texts: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray,
 
 def open_rewards(group: Group, decode: Decode) -> list[Float[np.ndarray, "token completion"]]:
     """Give for each token of each completion what all of the group earned by the terms that are open at it."""
+    terms = [term for term in group.rewards.settled.values() if centred(term.weighted).any()]  # others need no places
     found = []
     for index, completion in enumerate(group.completions):
         earned = np.tile(group.rewards.total, (len(completion.token_ids), 1))
         places = TokenPlaces(completion.token_ids, decode)
-        for term in group.rewards.settled.values():
-            if centred(term.weighted).any():  # a term that pays all alike needs no places
-                earned[places.until(term.characters[index]) :] -= term.weighted
+        for term in terms:
+            earned[places.until(term.characters[index]) :] -= term.weighted
         found.append(earned)
     return found
 

@@ -140,13 +140,9 @@ class Engine(Ranks):
 
         This is the model that is looked at and exported. It cannot be entered inside `gathered`.
         """
-        if self._mean is None:
-            with self.gathered():
-                yield
-            return
-        if self._is_gathered:
+        if self._mean is not None and self._is_gathered:
             raise RuntimeError("averaged() inside gathered(): the newest weights are in use")
-        with self._mean.in_place(), self.gathered():
+        with nullcontext() if self._mean is None else self._mean.in_place(), self.gathered():
             yield
 
     def save(self, folder: Path, state: Mapping[str, Any], *, keep: int = 1) -> Path:
